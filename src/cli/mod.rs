@@ -1,0 +1,1 @@
+//! The command line, through the public API only: one file per command.

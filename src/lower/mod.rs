@@ -1,0 +1,1 @@
+//! Graph to loop nests, one step per fused group.

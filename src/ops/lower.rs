@@ -1,0 +1,205 @@
+//! What an operation sees while it writes its loops: loads by logical index, one store per output element, and the
+//! elementwise operations that were fused behind it, applied where it stores.
+
+use crate::loops::build::NestBuilder;
+use crate::loops::{Affine, Buf, Expr, LoopKind, Nest, Reg};
+use crate::tensor::layout::Layout;
+use crate::tensor::ty::TensorTy;
+
+/// An elementwise function: from the registers of its operands to its value. It may bind intermediate registers.
+pub type ScalarFn<'a> = Box<dyn Fn(&mut NestBuilder, &[Reg]) -> Expr + 'a>;
+
+/// What a layout must offer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// Any order, any halo.
+    Any,
+    /// Any order, and at least this zero halo per dimension (reads may run into it).
+    Halo(Vec<(usize, usize)>),
+    /// Exactly this order of dimensions, outermost first, and no halo (for weights, the packing; for moves, canonical).
+    Order(Vec<usize>),
+}
+
+/// What an operation asks of the layouts around it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wants {
+    /// One per input.
+    pub inputs: Vec<Want>,
+    /// The output; `Halo` makes no sense here.
+    pub output: Want,
+}
+
+impl Wants {
+    /// Nothing special of `inputs` inputs and the output.
+    pub fn any(inputs: usize) -> Self {
+        Self { inputs: vec![Want::Any; inputs], output: Want::Any }
+    }
+}
+
+/// An operand of a nest: its buffer and its type.
+#[derive(Clone, Debug)]
+struct Operand {
+    buf: Buf,
+    ty: TensorTy,
+}
+
+/// An elementwise operation applied to what is about to be stored.
+pub struct Follower<'a> {
+    /// Its function.
+    pub scalar: ScalarFn<'a>,
+    /// Its operands: `None` is the value so far, else the extra operand of this number.
+    pub operands: Vec<Option<usize>>,
+}
+
+/// The state of lowering one group: a root operation and its followers.
+pub struct LowerCx<'a> {
+    /// The nest under construction.
+    pub b: NestBuilder,
+    inputs: Vec<Operand>,
+    extras: Vec<Operand>,
+    out: Operand,
+    followers: Vec<Follower<'a>>,
+}
+
+impl<'a> LowerCx<'a> {
+    /// Starts a nest called `name`. Buffers are declared in the order: inputs, extra operands of followers, output.
+    /// `out` is the root's output type; followers keep it.
+    pub fn new(
+        name: &str,
+        inputs: &[(&TensorTy, &Layout)],
+        extras: &[(&TensorTy, &Layout)],
+        out: (&TensorTy, &Layout),
+        followers: Vec<Follower<'a>>,
+    ) -> Self {
+        let mut b = NestBuilder::new(name);
+        let mut declare = |prefix: &str, list: &[(&TensorTy, &Layout)]| -> Vec<Operand> {
+            list.iter()
+                .enumerate()
+                .map(|(i, (ty, layout))| Operand {
+                    buf: b.buf(&format!("{prefix}{i}"), ty, layout, false),
+                    ty: (*ty).clone(),
+                })
+                .collect()
+        };
+        let inputs = declare("x", inputs);
+        let extras = declare("e", extras);
+        let out = Operand { buf: b.buf("y", out.0, out.1, true), ty: out.0.clone() };
+        Self { b, inputs, extras, out, followers }
+    }
+
+    /// The type of input `i`.
+    pub fn input(&self, i: usize) -> &TensorTy {
+        &self.inputs[i].ty
+    }
+
+    /// Number of inputs, weights included.
+    pub fn inputs(&self) -> usize {
+        self.inputs.len()
+    }
+
+    /// The output's type.
+    pub fn out(&self) -> &TensorTy {
+        &self.out.ty
+    }
+
+    /// Element `at` (logical dimensions) of input `i`.
+    pub fn load(&self, i: usize, at: &[Affine]) -> Expr {
+        self.b.load(self.inputs[i].buf, at)
+    }
+
+    /// The element of input `i` that meets output element `at` by broadcasting (see [`broadcast`]).
+    pub fn load_like_out(&self, i: usize, at: &[Affine]) -> Expr {
+        let operand = &self.inputs[i];
+        self.b.load(operand.buf, &broadcast(&operand.ty, &self.out.ty, at))
+    }
+
+    /// Stores output element `at` after applying all followers.
+    pub fn store(&mut self, at: &[Affine], value: impl Into<Expr>) {
+        let mut value = value.into();
+        let followers = std::mem::take(&mut self.followers);
+        for f in &followers {
+            let so_far = self.b.let_(value);
+            let regs: Vec<Reg> = f
+                .operands
+                .iter()
+                .map(|o| match o {
+                    None => so_far,
+                    Some(extra) => {
+                        let e = &self.extras[*extra];
+                        let load = self.b.load(e.buf, &broadcast(&e.ty, &self.out.ty, at));
+                        self.b.let_(load)
+                    }
+                })
+                .collect();
+            value = (f.scalar)(&mut self.b, &regs);
+        }
+        self.followers = followers;
+        self.b.store(self.out.buf, at, value);
+    }
+
+    /// Independent loops over all output dimensions; `body` gets the output index.
+    pub fn for_each_output(&mut self, body: impl FnOnce(&mut Self, &[Affine])) {
+        let out = self.out.ty.clone();
+        let dims: Vec<(&str, usize)> =
+            out.names().iter().map(|n| &**n).zip(out.dims().iter().copied()).collect();
+        self.nested(LoopKind::Free, &dims, |cx, vars| {
+            let at: Vec<Affine> = vars.iter().map(|v| Affine::from(*v)).collect();
+            body(cx, &at);
+        });
+    }
+
+    /// Perfectly nested loops, as [`NestBuilder::nested`], handing on the whole context.
+    pub fn nested(
+        &mut self,
+        kind: LoopKind,
+        dims: &[(&str, usize)],
+        body: impl FnOnce(&mut Self, &[crate::loops::Var]),
+    ) {
+        let mut b = std::mem::replace(&mut self.b, NestBuilder::new(""));
+        b.nested(kind, dims, |b, vars| {
+            std::mem::swap(b, &mut self.b);
+            body(self, vars);
+            std::mem::swap(b, &mut self.b);
+        });
+        self.b = b;
+    }
+
+    /// Runs `then` where every condition is `>= 0`, handing on the whole context.
+    pub fn if_(&mut self, conds: Vec<Affine>, then: impl FnOnce(&mut Self)) {
+        let mut b = std::mem::replace(&mut self.b, NestBuilder::new(""));
+        b.if_(conds, |b| {
+            std::mem::swap(b, &mut self.b);
+            then(self);
+            std::mem::swap(b, &mut self.b);
+        });
+        self.b = b;
+    }
+
+    /// The finished nest.
+    pub fn finish(self) -> Nest {
+        self.b.finish()
+    }
+}
+
+/// The index into a tensor of type `ty` that meets index `at` of a tensor of type `out`: dimensions meet by name, extent 1
+/// stands for any, what `ty` lacks does not matter.
+pub fn broadcast(ty: &TensorTy, out: &TensorTy, at: &[Affine]) -> Vec<Affine> {
+    ty.names()
+        .iter()
+        .zip(ty.dims())
+        .map(|(name, extent)| match out.position(name) {
+            Some(d) if *extent != 1 || out.dims()[d] == 1 => at[d].clone(),
+            _ => Affine::k(0),
+        })
+        .collect()
+}
+
+/// Lowers an elementwise operation on its own: `scalar` over the broadcast inputs at every output index.
+pub fn elementwise(cx: &mut LowerCx<'_>, scalar: &ScalarFn<'_>) {
+    cx.for_each_output(|cx, at| {
+        let loads: Vec<Expr> = (0..cx.inputs()).map(|i| cx.load_like_out(i, at)).collect();
+        let regs: Vec<Reg> = loads.into_iter().map(|l| cx.b.let_(l)).collect();
+        let value = scalar(&mut cx.b, &regs);
+        cx.store(at, value);
+    });
+}

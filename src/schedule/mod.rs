@@ -1,0 +1,1 @@
+//! Loop nests to tiled and vectorised loop nests; the memory plan.

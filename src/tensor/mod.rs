@@ -1,0 +1,5 @@
+//! Tensors as data: the types of values, layouts of buffers, storage, comparison.
+
+pub mod array;
+pub mod layout;
+pub mod ty;
