@@ -8,10 +8,18 @@
 //!   [`Affine`] sums of them. **Registers** hold `f32`; `Let` declares one, `Set` assigns it again.
 //! * A **loop** runs its body for each value in order. Its [`LoopKind`] never changes the result, only how it is emitted:
 //!   `Free` (what lowering writes: iterations are independent, `schedule` decides; emitted as `Serial` if left), `Par`
-//!   (outermost statements only; iterations may run on any thread, the caller hands a range), `Jam` (iterations are
-//!   replicated side by side inside inner loops: unroll-and-jam), `Vec` (extent 4: one lane per iteration), `Serial`.
-//!   Iterations of all but `Serial` loops are independent: a register set inside is declared inside, no iteration
-//!   reads what another stores. `Jam` and `Vec` bodies hold no `If` that depends on their variable.
+//!   (see below), `Jam` (iterations are replicated side by side inside inner loops: unroll-and-jam), `Vec` (extent 4:
+//!   one lane per iteration), `Serial`. Iterations of all but `Serial` loops are independent: a register set inside is
+//!   declared inside, no iteration reads or overwrites what another stores.
+//!   `Jam` and `Vec` bodies hold no `If` that depends on their variable. `Vec` bodies hold no loop but `Serial`
+//!   ones, and no `Idx` or [`Expr::Index`] that depends on their variable; a load may have any stride over lanes (0:
+//!   broadcast, 1: a vector, else gathered), a store has stride 1.
+//! * **Sharing out.** Either all outermost statements are `Par` loops, or no `Par` occurs at all (not scheduled). `Par`
+//!   loops may differ in extent: [`Nest::chunks`] is the largest, and a caller who asks for `begin..end` of `chunks`
+//!   gets [`share`] of each: `floor(extent * begin / chunks) .. floor(extent * end / chunks)`. An unscheduled nest is
+//!   one chunk. Since nothing waits between outermost statements, no `Par` loop touches what another one stores.
+//! * **Names are bound once**: every variable and register is bound by exactly one statement of the whole nest, and is
+//!   visible from there to the end of the statement list that holds it.
 //! * **Buffers** have dimensions with strides and, around each, a halo in which indices may fall. An access is a buffer
 //!   and one index per dimension, each proved by the verifier to lie in `-lo .. extent + hi`.
 //! * Arithmetic is IEEE `f32`; `Fma` rounds once where the target has it, else twice; `Min`/`Max` give NaN if either side is.
@@ -19,6 +27,7 @@
 //! No operation's name occurs here.
 
 pub mod build;
+pub mod walk;
 
 use crate::support::ids::id_type;
 
@@ -54,6 +63,23 @@ pub struct Nest {
     pub regs: u32,
     /// What it does.
     pub body: Vec<Stmt>,
+}
+
+impl Nest {
+    /// Into how many chunks the work can be cut: the largest extent of its `Par` loops, 1 without any.
+    pub fn chunks(&self) -> usize {
+        let par = |s: &Stmt| match s {
+            Stmt::For { extent, kind: LoopKind::Par, var: _, body: _ } => Some(*extent),
+            Stmt::For { .. } | Stmt::Idx { .. } | Stmt::If { .. } => None,
+            Stmt::Let { .. } | Stmt::Set { .. } | Stmt::Store { .. } => None,
+        };
+        self.body.iter().filter_map(par).max().unwrap_or(1).max(1)
+    }
+}
+
+/// The iterations of a `Par` loop of `extent` that belong to `range` of `chunks`; machine code computes the same.
+pub fn share(extent: usize, range: std::ops::Range<usize>, chunks: usize) -> std::ops::Range<usize> {
+    extent * range.start / chunks..extent * range.end / chunks
 }
 
 /// A buffer argument.
@@ -109,7 +135,7 @@ pub enum LoopKind {
     Serial,
     /// Independent iterations, not scheduled yet.
     Free,
-    /// The range is handed out to threads; outermost statements of a nest only, and all of one extent.
+    /// The range is handed out to threads; outermost statements of a nest only (see [`share`]).
     Par,
     /// Replicated side by side.
     Jam,
