@@ -46,7 +46,8 @@ pub fn read(
     (height, width): (usize, usize),
 ) -> Result<Picture, FormatError> {
     if channels != 1 && channels != 3 {
-        let message = format!("a picture gives 1 or 3 channels, {channels} are needed; hand over an .npy file");
+        let message =
+            format!("a picture gives 1 or 3 channels, {channels} are needed; hand over an .npy file");
         return Err(FormatError::Mismatch(message));
     }
     let mut reader = ImageReader::new(reader).with_guessed_format()?;
@@ -93,9 +94,8 @@ pub fn write_png(writer: &mut dyn Write, picture: &Picture) -> Result<(), Format
         let message = format!("{} values are no picture of {height} x {width} x {channels}", data.len());
         return Err(FormatError::Mismatch(message));
     }
-    let bytes: Vec<u8> = (0..area)
-        .flat_map(|at| (0..*channels).map(move |c| to_byte(data[c * area + at])))
-        .collect();
+    let bytes: Vec<u8> =
+        (0..area).flat_map(|at| (0..*channels).map(move |c| to_byte(data[c * area + at]))).collect();
     let encoder = ::image::codecs::png::PngEncoder::new(writer);
     ::image::ImageEncoder::write_image(encoder, &bytes, w, h, color.into()).map_err(refused)
 }
@@ -123,7 +123,9 @@ fn planes(image: &DynamicImage, channels: usize) -> Vec<f32> {
 
 fn refused(error: ImageError) -> FormatError {
     match error {
-        ImageError::IoError(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => FormatError::Io(error),
+        ImageError::IoError(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => {
+            FormatError::Io(error)
+        }
         ImageError::Unsupported(error) => FormatError::unsupported(FORMAT, error.to_string()),
         other => FormatError::malformed(FORMAT, other.to_string()),
     }
@@ -182,7 +184,8 @@ mod tests {
 
     #[test]
     fn sixteen_bits_keep_their_precision() {
-        let buffer = ::image::ImageBuffer::<::image::Luma<u16>, _>::from_raw(2, 1, vec![1u16, 65534]).expect("2 pixels");
+        let buffer = ::image::ImageBuffer::<::image::Luma<u16>, _>::from_raw(2, 1, vec![1u16, 65534])
+            .expect("2 pixels");
         let mut bytes = Cursor::new(Vec::new());
         DynamicImage::from(buffer).write_to(&mut bytes, ImageFormat::Png).expect("a vector takes everything");
         let picture = parse(bytes.get_ref(), 1, (1, 2)).expect("sound");
@@ -235,7 +238,10 @@ mod tests {
     /// The checksum of PNG chunks, bit by bit.
     fn crc32(bytes: &[u8]) -> u32 {
         !bytes.iter().fold(!0u32, |crc, byte| {
-            (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 })
+            (0..8).fold(
+                crc ^ u32::from(*byte),
+                |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 },
+            )
         })
     }
 }

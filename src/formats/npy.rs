@@ -30,10 +30,12 @@ const RANK_MAX: usize = 64;
 /// [`FormatError::Io`].
 pub fn read(reader: &mut dyn Read, elements_max: usize) -> Result<HostArray, FormatError> {
     let header = read_header(reader)?;
-    let count = checked_count(&header.dims)
-        .ok_or_else(|| malformed(format!("its header declares extents {:?}, more than memory holds", header.dims)))?;
+    let count = checked_count(&header.dims).ok_or_else(|| {
+        malformed(format!("its header declares extents {:?}, more than memory holds", header.dims))
+    })?;
     if count > elements_max {
-        let message = format!("it holds {count} elements {:?}, at most {elements_max} are of use", header.dims);
+        let message =
+            format!("it holds {count} elements {:?}, at most {elements_max} are of use", header.dims);
         return Err(FormatError::Mismatch(message));
     }
     let len = count as u64 * header.element.size as u64;
@@ -41,7 +43,10 @@ pub fn read(reader: &mut dyn Read, elements_max: usize) -> Result<HostArray, For
         malformed(format!("it ends early: {:?} needs {len} bytes of data, {got} are there", header.dims))
     })?;
     if reader.read(&mut [0])? != 0 {
-        return Err(malformed(format!("it goes on after the {len} bytes of data that {:?} needs", header.dims)));
+        return Err(malformed(format!(
+            "it goes on after the {len} bytes of data that {:?} needs",
+            header.dims
+        )));
     }
     let data: Vec<f32> = bytes.chunks_exact(header.element.size).map(|b| header.element.decode(b)).collect();
     let data = if header.fortran { to_row_major(&header.dims, &data) } else { data };
@@ -176,10 +181,15 @@ fn parse_header(text: &str) -> Result<Header, FormatError> {
         rest = match key {
             "descr" => {
                 let (descr, after) = quoted(value).ok_or_else(|| {
-                    FormatError::unsupported(FORMAT, "structured elements, where plain real numbers are taken")
+                    FormatError::unsupported(
+                        FORMAT,
+                        "structured elements, where plain real numbers are taken",
+                    )
                 })?;
                 element = Some(Element::parse(descr).ok_or_else(|| {
-                    let what = format!("elements of type `{descr}`, where f2 f4 f8, i1..i8, u1..u8 and bool are taken");
+                    let what = format!(
+                        "elements of type `{descr}`, where f2 f4 f8, i1..i8, u1..u8 and bool are taken"
+                    );
                     FormatError::unsupported(FORMAT, what)
                 })?);
                 after
@@ -195,7 +205,8 @@ fn parse_header(text: &str) -> Result<Header, FormatError> {
                 }
             },
             "shape" => {
-                let (list, after) = value.strip_prefix('(').and_then(|v| v.split_once(')')).ok_or_else(bad)?;
+                let (list, after) =
+                    value.strip_prefix('(').and_then(|v| v.split_once(')')).ok_or_else(bad)?;
                 dims = Some(parse_shape(list)?);
                 after
             }

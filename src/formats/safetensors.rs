@@ -69,24 +69,29 @@ impl Weights {
 
     fn new(mut reader: Box<dyn ReadSeek>, file_len: u64) -> Result<Self, FormatError> {
         let malformed = |what: String| FormatError::malformed(FORMAT, what);
-        let short = |got: u64| FormatError::malformed(FORMAT, format!("it ends after {got} bytes, within its header"));
+        let short = |got: u64| {
+            FormatError::malformed(FORMAT, format!("it ends after {got} bytes, within its header"))
+        };
         let len = read_promised(&mut reader, 8)?.map_err(short)?;
         let len = len.iter().rev().fold(0u64, |len, byte| len << 8 | u64::from(*byte));
         if len > HEADER_BYTES_MAX || len > file_len.saturating_sub(8) {
             return Err(malformed(format!("a header of {len} bytes in a file of {file_len}")));
         }
         let header = read_promised(&mut reader, len)?.map_err(|got| short(8 + got))?;
-        let metadata: Metadata = serde_json::from_slice(&header).map_err(|e| malformed(format!("its header: {e}")))?;
+        let metadata: Metadata =
+            serde_json::from_slice(&header).map_err(|e| malformed(format!("its header: {e}")))?;
         let data_len = metadata.data_len() as u64;
         if 8 + len + data_len != file_len {
-            let message = format!("its header declares {data_len} bytes of data, {} are there", file_len - 8 - len);
+            let message =
+                format!("its header declares {data_len} bytes of data, {} are there", file_len - 8 - len);
             return Err(malformed(message));
         }
         let mut entries = BTreeMap::new();
         for name in metadata.offset_keys() {
             let Some(info) = metadata.info(&name) else { continue };
-            checked_count(&info.shape)
-                .ok_or_else(|| malformed(format!("`{name}` has shape {:?}, more than memory holds", info.shape)))?;
+            checked_count(&info.shape).ok_or_else(|| {
+                malformed(format!("`{name}` has shape {:?}, more than memory holds", info.shape))
+            })?;
             let (start, end) = info.data_offsets;
             let entry = Entry {
                 dtype: info.dtype,
@@ -116,7 +121,10 @@ impl Weights {
     pub fn read(&mut self, name: &str) -> Result<Option<HostArray>, FormatError> {
         let Some(entry) = self.entries.get(name) else { return Ok(None) };
         let (size, decode) = decoder(entry.dtype).ok_or_else(|| {
-            let what = format!("`{name}` has elements {:?}, where real numbers up to 64 bits are taken", entry.dtype);
+            let what = format!(
+                "`{name}` has elements {:?}, where real numbers up to 64 bits are taken",
+                entry.dtype
+            );
             FormatError::unsupported(FORMAT, what)
         })?;
         self.reader.seek(SeekFrom::Start(entry.start))?;
@@ -167,8 +175,11 @@ pub fn write<'a>(
             return Err(FormatError::Mismatch(format!("two tensors are called `{name}`")));
         }
         let end = at + data.len() * 4;
-        let info =
-            ::safetensors::tensor::TensorInfo { dtype: Dtype::F32, shape: dims.to_vec(), data_offsets: (at, end) };
+        let info = ::safetensors::tensor::TensorInfo {
+            dtype: Dtype::F32,
+            shape: dims.to_vec(),
+            data_offsets: (at, end),
+        };
         infos.push(((*name).to_owned(), info));
         at = end;
     }
@@ -226,7 +237,10 @@ mod tests {
     #[test]
     fn other_element_types_become_f32() {
         let one = |dtype: &str, data: &[u8]| {
-            let header = format!("{{\"x\":{{\"dtype\":\"{dtype}\",\"shape\":[1],\"data_offsets\":[0,{}]}}}}", data.len());
+            let header = format!(
+                "{{\"x\":{{\"dtype\":\"{dtype}\",\"shape\":[1],\"data_offsets\":[0,{}]}}}}",
+                data.len()
+            );
             let mut weights = Weights::from_bytes(file(&header, data)).expect(dtype);
             weights.read("x").map(|x| x.expect("it is there").data[0])
         };
@@ -263,7 +277,8 @@ mod tests {
     #[test]
     fn every_truncation_and_every_changed_byte_is_survived() {
         let mut bytes = Vec::new();
-        write(&mut bytes, &[("a", &[2], &[1.0, 2.0]), ("b", &[1, 1], &[3.0])]).expect("a vector takes everything");
+        write(&mut bytes, &[("a", &[2], &[1.0, 2.0]), ("b", &[1, 1], &[3.0])])
+            .expect("a vector takes everything");
         for len in 0..bytes.len() {
             assert!(Weights::from_bytes(bytes[..len].to_vec()).is_err(), "cut to {len}");
         }
