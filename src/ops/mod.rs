@@ -10,6 +10,7 @@ pub mod args;
 pub mod case;
 pub mod init;
 pub mod lower;
+pub mod role;
 
 use crate::support::diag::Code;
 use crate::tensor::array::Array;
@@ -67,6 +68,8 @@ macro_rules! ops {
 }
 
 ops! {
+    Copy(copy::Copy),
+    Fold(fold::Fold),
     Upsample(upsample::Upsample),
 }
 
@@ -97,6 +100,12 @@ pub trait OpRules {
     /// For an elementwise operation (output element = function of the input elements at the same, broadcast, index):
     /// that function, so that it can be applied where another operation stores. `None` for all others.
     fn scalar(&self) -> Option<lower::ScalarFn<'_>>;
+
+    /// What rewriting passes may know of it: an identity, a normalisation by stored statistics, an operation linear in its
+    /// weight, or [`role::Role::Plain`].
+    fn role(&self) -> role::Role {
+        role::Role::Plain
+    }
 
     /// Work of one forward pass over the whole batch.
     fn cost(&self, inputs: &[&TensorTy], out: &TensorTy) -> Cost;

@@ -1,0 +1,234 @@
+//! What folding a batch normalisation into a linear operation computes on weights, once, after they are loaded. Only passes
+//! make these operations; the language has no word for them. `y = (x - mean) / sqrt(var + eps) * gain + shift` is written
+//! as `y = x * s + t` with
+//!
+//! * `gain`:   `s[c] = weight[c] / sqrt(var[c] + eps)`                       inputs `weight, var`
+//! * `shift`:  `t[c] = bias[c] + (b[c] - mean[c]) * s[c]`                    inputs `bias, mean, s`, and `b` if there is one
+//! * `weight`: `w'[i] = w[i] * s[channel(i)]`                                inputs `w, s`
+//! * `apply`:  `y[n, c, p] = x[n, c, p] * s[c] + t[c]`                       inputs `x, s, t`; the only one on activations
+
+use super::args::{Attr, Attrs};
+use super::case::{Case, Fill};
+use super::lower::{LowerCx, ScalarFn, Wants, elementwise};
+use super::role::WeightChannel;
+use super::{Cost, Field, Inferred, OpError, OpInfo, OpRules, Why};
+use crate::loops::build::NestBuilder;
+use crate::loops::{Affine, Expr, Reg, UnOp};
+use crate::support::codes;
+use crate::tensor::array::Array;
+use crate::tensor::ty::TensorTy;
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fold {
+    /// `s = weight / sqrt(var + eps)`
+    Gain {
+        /// What keeps the root from 0.
+        eps: f32,
+    },
+    /// `t = bias + (b - mean) * s`
+    Shift,
+    /// `w' = w * s[channel]`
+    Weight(WeightChannel),
+    /// `y = x * s + t`
+    Apply,
+}
+
+impl Fold {
+    /// What printed graphs call it.
+    pub const KIND: &'static str = "fold";
+
+    /// The language has no name for it.
+    pub const INFO: &'static [OpInfo] = &[];
+
+    /// From printed attributes.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong.
+    pub fn from_attrs(attrs: &Attrs) -> Result<Self, String> {
+        match attrs.word("what")? {
+            "gain" => Ok(Self::Gain { eps: attrs.float("eps")? }),
+            "shift" => Ok(Self::Shift),
+            "weight" => {
+                let outer = match attrs.sizes("outer")?.as_slice() {
+                    [] => None,
+                    [dim, div, per] if *div > 0 => Some((*dim, *div, *per)),
+                    _ => return Err("attribute `outer` is not `[]` or `[dim, div, per]`".into()),
+                };
+                Ok(Self::Weight(WeightChannel { dim: attrs.size("dim")?, outer }))
+            }
+            "apply" => Ok(Self::Apply),
+            other => Err(format!("`fold` does not know `{other}`")),
+        }
+    }
+
+    /// Test cases.
+    pub fn cases() -> Vec<Case> {
+        let c = || TensorTy::new([("c", 6)]).expect("a small tensor");
+        let w = |dims: [usize; 4]| {
+            TensorTy::new(["o", "i", "kh", "kw"].into_iter().zip(dims)).expect("a small tensor")
+        };
+        let x = TensorTy::grid(2, 6, &[("h", 3), ("w", 5)]).expect("a small tensor");
+        let grouped = WeightChannel { dim: 1, outer: Some((0, 4, 3)) };
+        vec![
+            Case::new("gain", Self::Gain { eps: 1e-5 }, vec![c(), c()])
+                .fill(&[Fill::Normal, Fill::Uniform(0.1, 2.0)]),
+            Case::new("shift", Self::Shift, vec![c(), c(), c()]),
+            Case::new("shift with bias", Self::Shift, vec![c(), c(), c(), c()]),
+            Case::new("weight", Self::Weight(WeightChannel::dim(0)), vec![w([6, 4, 3, 3]), c()]),
+            Case::new("weight, second dimension", Self::Weight(WeightChannel::dim(1)), vec![w([4, 6, 3, 2]), c()]),
+            Case::new("weight, grouped", Self::Weight(grouped), vec![w([8, 3, 2, 2]), c()]),
+            Case::new("apply", Self::Apply, vec![x, c(), c()]),
+        ]
+    }
+
+    fn scalar_of(&self) -> Option<ScalarFn<'static>> {
+        match *self {
+            Self::Gain { eps } => Some(Box::new(move |b: &mut NestBuilder, x: &[Reg]| {
+                let var = b.let_(Expr::from(x[1]) + Expr::Const(eps));
+                Expr::from(x[0]) / Expr::un(UnOp::Sqrt, var.into())
+            })),
+            Self::Shift => Some(Box::new(|b: &mut NestBuilder, x: &[Reg]| {
+                let bias = x.get(3).map_or(Expr::Const(0.0), |r| Expr::from(*r));
+                let centred = b.let_(bias - Expr::from(x[1]));
+                Expr::fma(centred.into(), x[2].into(), x[0].into())
+            })),
+            Self::Apply => Some(Box::new(|_: &mut NestBuilder, x: &[Reg]| {
+                Expr::fma(x[0].into(), x[1].into(), x[2].into())
+            })),
+            Self::Weight(_) => None,
+        }
+    }
+
+    /// Whether the shapes fit; passes only build what does.
+    fn fits(&self, inputs: &[&TensorTy]) -> bool {
+        let vector = |i: usize| inputs[i].dims().len() == 1;
+        match self {
+            Self::Gain { .. } => inputs.len() == 2 && vector(0) && inputs[0].dims() == inputs[1].dims(),
+            Self::Shift => {
+                matches!(inputs.len(), 3 | 4)
+                    && vector(0)
+                    && inputs.iter().all(|i| i.dims() == inputs[0].dims())
+            }
+            Self::Weight(channel) => {
+                let inside = |d: usize| d < inputs[0].dims().len();
+                inputs.len() == 2
+                    && vector(1)
+                    && inside(channel.dim)
+                    && channel.outer.is_none_or(|(d, div, _)| inside(d) && div > 0)
+                    && channels(*channel, inputs[0]) == inputs[1].len()
+            }
+            Self::Apply => {
+                inputs.len() == 3
+                    && inputs[0].is_activation()
+                    && inputs[1..].iter().all(|i| i.dims() == [inputs[0].c()])
+            }
+        }
+    }
+}
+
+/// How many output channels a weight feeds.
+fn channels(channel: WeightChannel, weight: &TensorTy) -> usize {
+    let groups = channel.outer.map_or(1, |(d, div, _)| weight.dims()[d] / div);
+    groups * weight.dims()[channel.dim]
+}
+
+impl OpRules for Fold {
+    fn kind(&self) -> &'static str {
+        Self::KIND
+    }
+
+    fn attrs(&self) -> Attrs {
+        let word = |w: &str| Attrs::default().with("what", Attr::Word(w.to_owned()));
+        match self {
+            Self::Gain { eps } => word("gain").with("eps", Attr::Float(*eps)),
+            Self::Shift => word("shift"),
+            Self::Weight(channel) => {
+                let outer = channel.outer.map_or(Vec::new(), |(d, div, per)| vec![d, div, per]);
+                word("weight")
+                    .with("dim", Attr::Int(channel.dim as i64))
+                    .with("outer", Attr::Ints(outer.iter().map(|x| *x as i64).collect()))
+            }
+            Self::Apply => word("apply"),
+        }
+    }
+
+    fn infer(&self, inputs: &[&TensorTy]) -> Result<Inferred, OpError> {
+        if !self.fits(inputs) {
+            let shapes: Vec<String> = inputs.iter().map(|i| i.show()).collect();
+            let message = format!("`fold` cannot take {}", shapes.join(", "));
+            return Err(OpError::new(codes::E0206, message));
+        }
+        let why = (0..inputs[0].dims().len()).map(|d| Why::same(0, d)).collect();
+        Ok(Inferred { ty: inputs[0].clone(), why })
+    }
+
+    fn reference(&self, inputs: &[&Array], out: &TensorTy) -> Array {
+        Array::from_fn(out.dims(), |at| match self {
+            Self::Gain { eps } => inputs[0].at(at) / (inputs[1].at(at) + f64::from(*eps)).sqrt(),
+            Self::Shift => {
+                let b = inputs.get(3).map_or(0.0, |b| b.at(at));
+                inputs[0].at(at) + (b - inputs[1].at(at)) * inputs[2].at(at)
+            }
+            Self::Weight(channel) => {
+                let group = channel.outer.map_or(0, |(d, div, per)| at[d] / div * per);
+                inputs[0].at(at) * inputs[1].at(&[at[channel.dim] + group])
+            }
+            Self::Apply => inputs[0].at(at) * inputs[1].at(&at[1..2]) + inputs[2].at(&at[1..2]),
+        })
+    }
+
+    fn lower(&self, cx: &mut LowerCx<'_>) {
+        if let Some(scalar) = self.scalar_of() {
+            return match self {
+                // Dimensions meet by position here: the bias of a linear operation may carry another name.
+                Self::Gain { .. } | Self::Shift => vectors(cx, &scalar),
+                Self::Apply | Self::Weight(_) => elementwise(cx, &scalar),
+            };
+        }
+        let Self::Weight(channel) = self else { return };
+        cx.for_each_output(|cx, at| {
+            let mut c = at[channel.dim].clone();
+            if let Some((d, div, per)) = channel.outer {
+                let group = cx.b.div("group", at[d].clone(), div as i64);
+                c = c.plus(group, per as i64);
+            }
+            let value = cx.load(0, at) * cx.load(1, &[c]);
+            cx.store(at, value);
+        });
+    }
+
+    fn wants(&self, inputs: &[&TensorTy], _out: &TensorTy) -> Wants {
+        Wants::any(inputs.len())
+    }
+
+    fn scalar(&self) -> Option<ScalarFn<'_>> {
+        match self {
+            Self::Apply => self.scalar_of(),
+            // On weights nothing is gained by fusing, and operands meet by position.
+            Self::Gain { .. } | Self::Shift | Self::Weight(_) => None,
+        }
+    }
+
+    fn cost(&self, _inputs: &[&TensorTy], out: &TensorTy) -> Cost {
+        match self {
+            Self::Apply => Cost { macs: 0, flops: 2 * out.len() as u64 },
+            // Done at load time.
+            Self::Gain { .. } | Self::Shift | Self::Weight(_) => Cost::default(),
+        }
+    }
+
+    fn field(&self, _input: usize, _inputs: &[&TensorTy], out: &TensorTy) -> Vec<Field> {
+        vec![Field::Window { stride: 1, before: 0, reach: 1 }; out.dims().len().saturating_sub(2)]
+    }
+}
+
+/// Applies `scalar` to vectors of one length, index by index.
+fn vectors(cx: &mut LowerCx<'_>, scalar: &ScalarFn<'_>) {
+    cx.for_each_output(|cx, at: &[Affine]| {
+        let loads: Vec<Expr> = (0..cx.inputs()).map(|i| cx.load(i, at)).collect();
+        let regs: Vec<Reg> = loads.into_iter().map(|l| cx.b.let_(l)).collect();
+        let value = scalar(&mut cx.b, &regs);
+        cx.store(at, value);
+    });
+}

@@ -1,0 +1,54 @@
+//! What rewriting passes may know of an operation without knowing its name.
+
+use super::Op;
+use crate::tensor::ty::TensorTy;
+
+/// A property that a pass can use.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Role {
+    /// Nothing to be used.
+    Plain,
+    /// Outside training the result is input 0, unchanged.
+    Identity,
+    /// Per-channel normalisation by stored statistics; inputs `x, weight, bias, mean, var`, all but the first `[c: C]`:
+    /// `y = (x - mean) / sqrt(var + eps) * weight + bias`.
+    Norm {
+        /// What keeps the root from 0.
+        eps: f32,
+    },
+    /// Linear in a weight, plus a bias: multiplying the part of the weight that feeds output channel `c` by `a` (and the
+    /// bias of `c` as well) multiplies output channel `c` by `a`.
+    Linear(Box<Linear>),
+}
+
+/// See [`Role::Linear`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Linear {
+    /// Which input is the weight.
+    pub weight: usize,
+    /// Which output channel an element of the weight feeds.
+    pub channel: WeightChannel,
+    /// Which input is the bias, one number per output channel, if the operation has one.
+    pub bias: Option<usize>,
+    /// The same operation with a bias, which is its last input.
+    pub biased: Op,
+    /// The type of that bias.
+    pub bias_ty: TensorTy,
+}
+
+/// The output channel of a weight element: `index[dim] + (index[outer] / div) * per`; with `outer = None` only the first
+/// part. The second part is for grouped transposed convolutions, whose weights are `[i, o / groups, k…]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WeightChannel {
+    /// The dimension that counts output channels (within a group).
+    pub dim: usize,
+    /// The dimension that tells the group, how many of it make one group, and output channels per group.
+    pub outer: Option<(usize, usize, usize)>,
+}
+
+impl WeightChannel {
+    /// Output channels along one dimension.
+    pub fn dim(dim: usize) -> Self {
+        Self { dim, outer: None }
+    }
+}
