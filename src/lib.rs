@@ -7,6 +7,7 @@ pub mod ast;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod codegen;
+pub mod facts;
 pub mod formats;
 pub mod graph;
 pub mod kernels;
