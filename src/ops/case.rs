@@ -49,3 +49,13 @@ impl Case {
         self
     }
 }
+
+/// The type of an activation of a test case.
+pub fn act(n: usize, c: usize, grid: &[(&str, usize)]) -> TensorTy {
+    TensorTy::grid(n, c, grid).expect("a small tensor")
+}
+
+/// The type of a weight of a test case.
+pub fn weight(dims: &[(&str, usize)]) -> TensorTy {
+    TensorTy::new(dims.iter().copied()).expect("a small tensor")
+}

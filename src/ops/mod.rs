@@ -10,7 +10,9 @@ pub mod args;
 pub mod case;
 pub mod init;
 pub mod lower;
+mod reduce;
 pub mod role;
+pub mod shape_rules;
 
 use crate::support::diag::Code;
 use crate::tensor::array::Array;
@@ -68,8 +70,16 @@ macro_rules! ops {
 }
 
 ops! {
+    BatchNorm(batchnorm::BatchNorm),
+    Binary(binary::Binary),
+    Concat(concat::Concat),
     Copy(copy::Copy),
     Fold(fold::Fold),
+    Identity(identity::Identity),
+    Permute(permute::Permute),
+    Reshape(reshape::Reshape),
+    Softmax(softmax::Softmax),
+    Unary(unary::Unary),
     Upsample(upsample::Upsample),
 }
 
@@ -284,7 +294,7 @@ pub struct Try {
 }
 
 /// What the language knows of a name that can be called.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct OpInfo {
     /// The name in the language: `conv`.
     pub name: &'static str,
