@@ -1,1 +1,3 @@
 //! The public API: compiler, model, options, the pipeline.
+
+pub mod report;
