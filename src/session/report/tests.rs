@@ -109,7 +109,8 @@ fn no_source_breaks_the_output() {
         let file = sources.add("a.cnn", text);
         for (start, end) in [(0, 0), (0, 1), (1, 1), (1, 2), (2, 1), (3, 900), (5_000_000, 6_000_000)] {
             let span = Span { file, start, end };
-            let diagnostic = Diagnostic::new(codes::E0001, span, "a\u{1b}[2Jb").also(span, "\u{7}").label("here");
+            let diagnostic =
+                Diagnostic::new(codes::E0001, span, "a\u{1b}[2Jb").also(span, "\u{7}").label("here");
             for color in [false, true] {
                 let drawn = human(&diagnostic, &sources, color);
                 assert!(drawn.len() < 4000, "{} bytes for {start}..{end}", drawn.len());
