@@ -8,11 +8,17 @@
 
 pub mod args;
 pub mod case;
+mod conv_cases;
+mod conv_nest;
+pub mod geometry;
 pub mod init;
 pub mod lower;
+mod pool_args;
 mod reduce;
 pub mod role;
 pub mod shape_rules;
+mod start;
+pub mod window;
 
 use crate::support::diag::Code;
 use crate::tensor::array::Array;
@@ -73,10 +79,13 @@ ops! {
     BatchNorm(batchnorm::BatchNorm),
     Binary(binary::Binary),
     Concat(concat::Concat),
+    Conv(conv::Conv),
     Copy(copy::Copy),
+    Dense(dense::Dense),
     Fold(fold::Fold),
     Identity(identity::Identity),
     Permute(permute::Permute),
+    Pool(pool::Pool),
     Reshape(reshape::Reshape),
     Softmax(softmax::Softmax),
     Unary(unary::Unary),
