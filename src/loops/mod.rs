@@ -27,7 +27,19 @@
 //! No operation's name occurs here.
 
 pub mod build;
+pub mod independent;
+pub mod interp;
+pub mod parse;
+pub mod print;
+#[cfg(test)]
+pub(crate) mod random;
+pub mod range;
+#[cfg(test)]
+mod tests;
+pub mod verify;
 pub mod walk;
+
+pub use verify::verify;
 
 use crate::support::ids::id_type;
 
@@ -95,6 +107,13 @@ pub struct BufDecl {
     pub len: usize,
     /// Whether the nest may store into it.
     pub writable: bool,
+}
+
+impl BufDecl {
+    /// The position of an element, as an expression.
+    pub fn offset(&self, at: &[Affine]) -> Affine {
+        at.iter().zip(&self.dims).fold(Affine::k(self.base), |sum, (a, d)| &sum + &(a * d.stride))
+    }
 }
 
 /// A dimension of a buffer.

@@ -1,0 +1,137 @@
+//! Independence of iterations. In: a nest whose names and accesses are well formed; out: every loop that promises
+//! independent iterations and is not proved to keep the promise, as a sentence.
+//!
+//! The proof: for every buffer that a loop body stores into there is a dimension in which all accesses of that body
+//! move by the same `c` per iteration and spread over less than `|c|` within one. So an iteration owns what it touches.
+
+use super::print::Names;
+use super::range::{Facts, Interval, gcd};
+use super::walk::{Access, accesses, each};
+use super::{Affine, IdxExpr, LoopKind, Nest, Stmt, Var};
+
+/// Says which promises of independence are not kept.
+pub(super) fn check(nest: &Nest) -> Vec<String> {
+    let mut errors = Vec::new();
+    let names = Names::of(nest);
+    let is_par = |s: &Stmt| matches!(s, Stmt::For { kind: LoopKind::Par, .. });
+    if nest.body.iter().any(is_par) {
+        if !nest.body.iter().all(is_par) {
+            errors.push(format!("nest `{}`: only some outermost statements are `par` loops", nest.name));
+        }
+        errors.extend(dependent_statements(nest));
+    }
+    each(&nest.body, &mut |s| {
+        if let Stmt::For { var, extent, kind, body } = s
+            && *kind != LoopKind::Serial
+            && *extent > 1
+            && let Some(buf) = shared(nest, *var, body)
+        {
+            let (var, buf) = (names.var(*var), &nest.bufs[buf].name);
+            errors.push(format!(
+                "nest `{}`: iterations of the loop over `{var}` are not proved to own what they store into `{buf}`",
+                nest.name
+            ));
+        }
+    });
+    errors
+}
+
+/// Pairs of outermost statements of which one touches what the other stores.
+pub fn dependent_statements(nest: &Nest) -> Vec<String> {
+    let lists: Vec<(Facts, Vec<Access<'_>>)> = nest
+        .body
+        .iter()
+        .map(|s| (ranges(nest, std::slice::from_ref(s)), accesses(std::slice::from_ref(s))))
+        .collect();
+    let mut errors = Vec::new();
+    for i in 0..lists.len() {
+        for j in i + 1..lists.len() {
+            if let Some(buf) = clash(&lists[i], &lists[j]) {
+                let (name, buf) = (&nest.name, &nest.bufs[buf].name);
+                errors.push(format!(
+                    "nest `{name}`: outermost statements {i} and {j} both touch elements of `{buf}`"
+                ));
+            }
+        }
+    }
+    errors
+}
+
+fn clash(one: &(Facts, Vec<Access<'_>>), two: &(Facts, Vec<Access<'_>>)) -> Option<usize> {
+    for a in &one.1 {
+        for b in &two.1 {
+            let disjoint = a.at.iter().zip(b.at).any(|(x, y)| apart(x, &one.0, y, &two.0));
+            if a.buf == b.buf && (a.stores || b.stores) && !disjoint {
+                return Some(a.buf.index());
+            }
+        }
+    }
+    None
+}
+
+/// Whether two index expressions over different iterations never meet: disjoint intervals, or different remainders.
+fn apart(x: &Affine, fx: &Facts, y: &Affine, fy: &Facts) -> bool {
+    let (Some(rx), Some(ry)) = (fx.interval(x), fy.interval(y)) else { return false };
+    let step = x.terms.iter().chain(&y.terms).fold(0, |g, (_, c)| gcd(g, c.unsigned_abs()));
+    let off = x.k.wrapping_sub(y.k).unsigned_abs();
+    rx.is_empty() || ry.is_empty() || rx.hi < ry.lo || ry.hi < rx.lo || (step > 1 && off % step != 0)
+}
+
+/// A buffer that the body of the loop over `var` stores into without a proof that each iteration owns its part.
+fn shared(nest: &Nest, var: Var, body: &[Stmt]) -> Option<usize> {
+    let all = accesses(body);
+    let inner = ranges(nest, body);
+    let stored: Vec<usize> = all.iter().filter(|a| a.stores).map(|a| a.buf.index()).collect();
+    stored.into_iter().find(|buf| {
+        let ats: Vec<&[Affine]> = all.iter().filter(|a| a.buf.index() == *buf).map(|a| a.at).collect();
+        !(0..nest.bufs[*buf].dims.len()).any(|d| owned(var, &inner, ats.iter().map(|at| &at[d])))
+    })
+}
+
+fn owned<'a>(var: Var, inner: &Facts, indices: impl Iterator<Item = &'a Affine>) -> bool {
+    let mut outer: Option<Affine> = None;
+    let mut spread: Option<Interval> = None;
+    for a in indices {
+        // The part that is the same throughout an iteration, with the step in it, and the part that moves within one.
+        let (mut fixed, mut moving) = (Affine::default(), Affine::k(a.k));
+        for (v, c) in &a.terms {
+            let part = if inner.range(*v).is_some() { &mut moving } else { &mut fixed };
+            *part = part.plus(*v, *c);
+        }
+        if outer.get_or_insert_with(|| fixed.clone()) != &fixed {
+            return false;
+        }
+        let Some(r) = inner.interval(&moving) else { return false };
+        spread = Some(spread.map_or(r, |s| s.join(r)));
+    }
+    let step = i128::from(outer.unwrap_or_default().coefficient(var)).abs();
+    spread.is_some_and(|s| s.is_empty() || s.hi - s.lo < step)
+}
+
+/// Intervals of the variables that `stmts` bind, without what conditions add. Variables bound outside stay unknown; an
+/// `Idx` variable derived from one gets no bounds worth having unless it is a remainder.
+fn ranges(nest: &Nest, stmts: &[Stmt]) -> Facts {
+    const WIDE: Interval = Interval { lo: -(1 << 64), hi: 1 << 64 };
+    let mut facts = Facts::new(nest.vars.len());
+    each(stmts, &mut |s| match s {
+        Stmt::For { var, extent, kind: _, body: _ } => {
+            facts.set(*var, Some(Interval::new(0, *extent as i128 - 1)));
+        }
+        Stmt::Idx { var, value } => {
+            let range = match value {
+                IdxExpr::Mod(_, by) => Interval::new(0, i128::from(*by) - 1),
+                IdxExpr::Div(a, by) => facts.interval(a).map_or(WIDE, |r| {
+                    Interval::new(r.lo.div_euclid(i128::from(*by)), r.hi.div_euclid(i128::from(*by)))
+                }),
+                IdxExpr::Table(t, _) => {
+                    let all =
+                        nest.tables[t.index()].iter().map(|x| Interval::new(i128::from(*x), i128::from(*x)));
+                    all.reduce(Interval::join).unwrap_or(WIDE)
+                }
+            };
+            facts.set(*var, Some(range));
+        }
+        Stmt::If { .. } | Stmt::Let { .. } | Stmt::Set { .. } | Stmt::Store { .. } => {}
+    });
+    facts
+}
