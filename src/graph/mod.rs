@@ -10,6 +10,14 @@
 //! memory but applied where root `r`'s group stores; the group's last member is what memory holds.
 
 pub mod build;
+pub mod dot;
+pub mod eval;
+mod lex;
+pub mod parse;
+pub mod patch;
+pub mod print;
+pub mod query;
+pub mod verify;
 
 use std::sync::Arc;
 

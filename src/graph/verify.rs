@@ -1,0 +1,200 @@
+//! Checks a graph against the rules that every pass relies on. A broken rule is a bug of whoever made the graph, never of
+//! the user.
+//!
+//! 1. Every value stands after those it uses.
+//! 2. Inputs and input ports belong to each other, one to one; ports name existing values, and their orders are
+//!    permutations of their dimensions; no two ports of a side, and no two weights, have one name.
+//! 3. The type of an operation is what its shape rule says; constants and given starts have as many elements as their types.
+//! 4. A group is a chain: the root is an operation in no group; every member is elementwise, of the root's type, uses the
+//!    member before it and no other member; all but the last are used by the next member only and are no output.
+//! 5. Either no value has a layout or every value that memory holds has one, of its rank; inputs and outputs have the order
+//!    of their ports and no halo; what each operation wants of its operands and its group's result is there.
+
+use super::{Def, Graph, Port, Value, ValueId};
+use crate::ops::init::Init;
+use crate::ops::lower::Want;
+use crate::tensor::layout::Layout;
+use crate::tensor::ty::TensorTy;
+
+/// A broken rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// The value it is about, if one.
+    pub value: Option<ValueId>,
+    /// One sentence.
+    pub message: String,
+}
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.value {
+            Some(id) => write!(f, "{id}: {}", self.message),
+            None => f.write_str(&self.message),
+        }
+    }
+}
+
+impl std::error::Error for Broken {}
+
+type Check = Result<(), Broken>;
+
+/// Checks every rule of the module's header.
+///
+/// # Errors
+/// The first broken rule.
+pub fn verify(graph: &Graph) -> Check {
+    for id in graph.ids() {
+        let value = graph.value(id);
+        ensure(graph.uses(id).iter().all(|u| *u < id), id, || "uses a value that stands later".into())?;
+        types(graph, id, value)?;
+    }
+    ports(graph)?;
+    for id in graph.ids() {
+        group(graph, id)?;
+    }
+    layouts(graph)
+}
+
+fn ensure(holds: bool, id: ValueId, message: impl FnOnce() -> String) -> Check {
+    if holds { Ok(()) } else { Err(Broken { value: Some(id), message: message() }) }
+}
+
+fn types(graph: &Graph, id: ValueId, value: &Value) -> Check {
+    let len = value.ty.len();
+    let count = |have: usize| {
+        ensure(have == len, id, || format!("{have} elements in a tensor of type {}", value.ty))
+    };
+    match &value.def {
+        Def::Input(i) => ensure(graph.inputs.get(*i).is_some_and(|p| p.value == id), id, || {
+            format!("is input {i}, but port {i} is another value")
+        }),
+        Def::Param { init: Init::Values(v), .. } => count(v.len()),
+        Def::Param { .. } => Ok(()),
+        Def::Const(data) => count(data.len()),
+        Def::Op { op, inputs } => {
+            let inputs: Vec<&TensorTy> = inputs.iter().map(|i| &graph.value(*i).ty).collect();
+            match op.rules().infer(&inputs) {
+                Ok(inferred) => ensure(inferred.ty == value.ty, id, || {
+                    format!("has type {}, its shape rule says {}", value.ty, inferred.ty)
+                }),
+                Err(e) => ensure(false, id, || format!("its shape rule refuses: {}", e.message)),
+            }
+        }
+    }
+}
+
+fn ports(graph: &Graph) -> Check {
+    let inputs = graph.values.iter().filter(|v| matches!(v.def, Def::Input(_))).count();
+    if inputs != graph.inputs.len() {
+        let message = format!("{} input ports for {inputs} inputs", graph.inputs.len());
+        return Err(Broken { value: None, message });
+    }
+    for side in [&graph.inputs, &graph.outputs] {
+        unique(side.iter().map(|p| &*p.name), "ports")?;
+        side.iter().try_for_each(|p| port(graph, p))?;
+    }
+    let params = graph.values.iter().filter(|v| matches!(v.def, Def::Param { .. }));
+    unique(params.map(|v| v.name.as_str()), "weights")
+}
+
+fn unique<'a>(names: impl Iterator<Item = &'a str>, what: &str) -> Check {
+    let mut names: Vec<&str> = names.collect();
+    names.sort_unstable();
+    match names.windows(2).find(|w| w[0] == w[1]) {
+        None => Ok(()),
+        Some(w) => Err(Broken { value: None, message: format!("two {what} are called `{}`", w[0]) }),
+    }
+}
+
+fn port(graph: &Graph, port: &Port) -> Check {
+    let id = port.value;
+    ensure(id.index() < graph.values.len(), id, || format!("port `{}` names no value", port.name))?;
+    let rank = graph.value(id).ty.dims().len();
+    ensure(is_permutation(&port.order, rank), id, || {
+        format!("the order {:?} of port `{}` is no permutation of {rank} dimensions", port.order, port.name)
+    })
+}
+
+fn is_permutation(order: &[usize], rank: usize) -> bool {
+    let mut sorted = order.to_vec();
+    sorted.sort_unstable();
+    sorted.into_iter().eq(0..rank)
+}
+
+/// Rule 4 for member `id`.
+fn group(graph: &Graph, id: ValueId) -> Check {
+    let value = graph.value(id);
+    let Some(root) = value.group else { return Ok(()) };
+    ensure(root < id, id, || format!("stands before its root {root}"))?;
+    let is_root = matches!(graph.value(root).def, Def::Op { .. }) && graph.value(root).group.is_none();
+    ensure(is_root, id, || format!("its root {root} is no operation, or has a root itself"))?;
+    ensure(value.ty == graph.value(root).ty, id, || format!("is not of the type of its root {root}"))?;
+    let elementwise = matches!(&value.def, Def::Op { op, .. } if op.rules().scalar().is_some());
+    ensure(elementwise, id, || "is in a group, but not elementwise".into())?;
+    let members = graph.members(root);
+    let before = members.iter().copied().filter(|m| *m < id).max().unwrap_or(root);
+    let uses = graph.uses(id);
+    ensure(uses.contains(&before), id, || format!("does not use {before}, the member before it"))?;
+    let strange = uses.iter().find(|u| **u != before && members.contains(u));
+    ensure(strange.is_none(), id, || "uses a member of its group that is not the one before it".into())?;
+    let alone = graph.ids().all(|u| u == id || !graph.uses(u).contains(&before));
+    ensure(alone, before, || format!("is fused into {id}, but used elsewhere too"))?;
+    let output = graph.outputs.iter().any(|p| p.value == before);
+    ensure(!output, before, || format!("is fused into {id}, but is an output"))
+}
+
+fn layouts(graph: &Graph) -> Check {
+    if graph.values.iter().all(|v| v.layout.is_none()) {
+        return Ok(());
+    }
+    let stored = graph.stored();
+    for id in graph.ids().filter(|id| stored[id.index()]) {
+        let value = graph.value(id);
+        let rank = value.ty.dims().len();
+        let fits = |l: &Layout| is_permutation(&l.order, rank) && l.halo.len() == rank;
+        ensure(value.layout.as_ref().is_some_and(fits), id, || format!("has no layout of rank {rank}"))?;
+    }
+    for p in graph.inputs.iter().chain(&graph.outputs) {
+        let expected = Layout::ordered(p.order.clone());
+        ensure(graph.value(p.value).layout.as_ref() == Some(&expected), p.value, || {
+            format!("port `{}` lies otherwise than in the user's order", p.name)
+        })?;
+    }
+    graph.ids().filter(|id| graph.value(*id).group.is_none()).try_for_each(|id| wants(graph, id))
+}
+
+/// The wants of the operation `id`, which is in no group or a root.
+fn wants(graph: &Graph, id: ValueId) -> Check {
+    let value = graph.value(id);
+    let Def::Op { op, inputs } = &value.def else { return Ok(()) };
+    let types: Vec<&TensorTy> = inputs.iter().map(|i| &graph.value(*i).ty).collect();
+    let wants = op.rules().wants(&types, &value.ty);
+    ensure(wants.inputs.len() == inputs.len(), id, || {
+        format!("has {} inputs, but wants something of {}", inputs.len(), wants.inputs.len())
+    })?;
+    for (input, want) in inputs.iter().zip(&wants.inputs) {
+        let of = graph.value(*input);
+        let held = of.layout.as_ref().is_some_and(|l| satisfies(l, want, &of.ty));
+        ensure(held, id, || format!("wants {want:?} of {input}, which has {:?}", of.layout))?;
+    }
+    let last = graph.value(graph.last_of(id));
+    let held = last.layout.as_ref().is_some_and(|l| satisfies(l, &wants.output, &value.ty));
+    ensure(held, id, || format!("wants its result to be {:?}, not {:?}", wants.output, last.layout))
+}
+
+/// Whether `layout` offers what is wanted. Dimensions of extent 1 without a halo may stand anywhere in an order.
+pub fn satisfies(layout: &Layout, want: &Want, ty: &TensorTy) -> bool {
+    match want {
+        Want::Any => true,
+        Want::Halo(least) => {
+            layout.halo.len() == least.len()
+                && layout.halo.iter().zip(least).all(|(have, want)| have.0 >= want.0 && have.1 >= want.1)
+        }
+        Want::Order(order) => {
+            let long = |order: &[usize]| -> Vec<usize> {
+                order.iter().copied().filter(|d| ty.dims().get(*d) != Some(&1)).collect()
+            };
+            !layout.has_halo() && long(&layout.order) == long(order)
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Groups elementwise operations behind the operation whose result they take: the root stores only what the last of them
+//! gives. Chains only: a value in the middle is read by its follower and nobody else. Where an operation joins two values
+//! that could both take it in, the later one does, so that the other is there when it runs.
+//!
+//! A chain does not cross from load time to run time, nor from an operation with multiply-adds into another order of
+//! dimensions: its loops are fast in the order that its own layout has.
+
+use super::layout::{is_heavy, same_order};
+use crate::graph::patch::Work;
+use crate::graph::verify::satisfies;
+use crate::graph::{Def, Graph, ValueId};
+use crate::tensor::ty::TensorTy;
+
+pub(super) fn run(mut work: Work) -> Work {
+    let graph = &mut work.graph;
+    let at_load = graph.at_load();
+    let users = graph.users();
+    for id in graph.ids() {
+        let elementwise = matches!(&graph.value(id).def, Def::Op { op, .. } if op.rules().scalar().is_some());
+        if !elementwise {
+            continue;
+        }
+        let mut operands = graph.uses(id).to_vec();
+        operands.sort_unstable();
+        let host = operands.into_iter().rev().find(|x| {
+            let alone = users[x.index()].iter().all(|u| *u == id);
+            alone && at_load[x.index()] == at_load[id.index()] && takes(graph, *x, id)
+        });
+        if let Some(x) = host {
+            let root = graph.value(x).group.unwrap_or(x);
+            graph.values[id.index()].group = Some(root);
+        }
+    }
+    work
+}
+
+/// Whether the group that ends with `x` can take in `id`, which reads it.
+fn takes(graph: &Graph, x: ValueId, id: ValueId) -> bool {
+    let (from, to) = (graph.value(x), graph.value(id));
+    let root = graph.value(from.group.unwrap_or(x));
+    let Def::Op { op, inputs } = &root.def else { return false };
+    let types: Vec<&TensorTy> = inputs.iter().map(|i| &graph.value(*i).ty).collect();
+    let (Some(now), Some(then)) = (&from.layout, &to.layout) else { return false };
+    from.ty == to.ty
+        && !graph.outputs.iter().any(|p| p.value == x)
+        && satisfies(then, &op.rules().wants(&types, &root.ty).output, &to.ty)
+        && (same_order(now, then, &to.ty) || !is_heavy(graph, from.group.unwrap_or(x)))
+}

@@ -1,0 +1,185 @@
+//! Gives every value a layout, and inserts copies where one layout does not serve all.
+//!
+//! * Inputs and outputs keep the user's order, without halo: machine code reads and writes the caller's buffers.
+//! * A value that some consumer wants in one order, and none otherwise, gets that order; a weight is then stored packed.
+//! * Any other activation is channels-last, with the largest halo that a consumer wants around it.
+//! * A consumer whose want is not met reads a copy; equal copies are made once. Copies of weights happen at load time.
+//! * The result of an operation with multiply-adds stays channels-last even as an output, when channels are more than one:
+//!   its loops are fast only when they store whole vectors of channels. A copy then transposes.
+
+use crate::graph::patch::{Rewrite, Work};
+use crate::graph::verify::satisfies;
+use crate::graph::{Def, Graph, Value, ValueId};
+use crate::ops::copy::Copy;
+use crate::ops::lower::{Want, Wants};
+use crate::tensor::layout::Layout;
+use crate::tensor::ty::TensorTy;
+
+pub(super) fn run(work: Work) -> Work {
+    let graph = &work.graph;
+    let wants: Vec<Option<Wants>> = graph.ids().map(|id| wants_of(graph, id)).collect();
+    let asked = asked(graph, &wants);
+    let chosen: Vec<Layout> =
+        graph.ids().map(|id| choose(graph, id, wants[id.index()].as_ref(), &asked[id.index()])).collect();
+    let mut rewrite = Rewrite::new(&work);
+    let mut copies = Copies::default();
+    for id in graph.ids() {
+        let mut value = graph.value(id).clone();
+        value.layout = Some(chosen[id.index()].clone());
+        if let (Def::Op { inputs, .. }, Some(wants)) = (&mut value.def, &wants[id.index()]) {
+            for (input, want) in inputs.iter_mut().zip(&wants.inputs) {
+                *input = copies.meeting(&mut rewrite, *input, want);
+            }
+        }
+        rewrite.put(id, value);
+    }
+    outputs(&work, rewrite)
+}
+
+fn wants_of(graph: &Graph, id: ValueId) -> Option<Wants> {
+    let value = graph.value(id);
+    let Def::Op { op, inputs } = &value.def else { return None };
+    let types: Vec<&TensorTy> = inputs.iter().map(|i| &graph.value(*i).ty).collect();
+    Some(op.rules().wants(&types, &value.ty))
+}
+
+/// For each value, what its consumers want of it.
+fn asked(graph: &Graph, wants: &[Option<Wants>]) -> Vec<Vec<Want>> {
+    let mut asked: Vec<Vec<Want>> = vec![Vec::new(); graph.values.len()];
+    for id in graph.ids() {
+        if let Some(wants) = &wants[id.index()] {
+            for (input, want) in graph.uses(id).iter().zip(&wants.inputs) {
+                if !asked[input.index()].contains(want) {
+                    asked[input.index()].push(want.clone());
+                }
+            }
+        }
+    }
+    asked
+}
+
+fn choose(graph: &Graph, id: ValueId, wants: Option<&Wants>, asked: &[Want]) -> Layout {
+    let value = graph.value(id);
+    let rank = value.ty.dims().len();
+    if let Def::Input(i) = &value.def {
+        return Layout::ordered(graph.inputs[*i].order.clone());
+    }
+    if let Some(Wants { output: Want::Order(order), .. }) = wants {
+        return Layout::ordered(order.clone());
+    }
+    let port = graph.outputs.iter().find(|p| p.value == id);
+    if let (Some(port), Def::Op { .. }) = (port, &value.def) {
+        let layout = Layout::ordered(port.order.clone());
+        let serves = asked.iter().all(|w| satisfies(&layout, w, &value.ty));
+        if serves && (!is_heavy(graph, id) || is_channels_last(&layout, &value.ty)) {
+            return layout;
+        }
+    }
+    let halo = asked.iter().fold(vec![(0, 0); rank], |halo, want| widest(halo, want));
+    let mut orders = asked.iter().filter_map(|w| match w {
+        Want::Order(order) => Some(order),
+        Want::Any | Want::Halo(_) => None,
+    });
+    match (orders.next(), orders.next()) {
+        (Some(order), None) if halo.iter().all(|h| *h == (0, 0)) => Layout::ordered(order.clone()),
+        _ if value.ty.is_activation() => Layout { halo, ..Layout::channels_last(rank) },
+        _ => Layout { halo, ..Layout::canonical(rank) },
+    }
+}
+
+fn widest(halo: Vec<(usize, usize)>, want: &Want) -> Vec<(usize, usize)> {
+    match want {
+        Want::Halo(h) => halo.iter().zip(h).map(|(a, b)| (a.0.max(b.0), a.1.max(b.1))).collect(),
+        Want::Any | Want::Order(_) => halo,
+    }
+}
+
+/// Whether the operation multiplies and adds, so that its loops decide the speed of the network.
+pub(super) fn is_heavy(graph: &Graph, id: ValueId) -> bool {
+    let value = graph.value(id);
+    let Def::Op { op, inputs } = &value.def else { return false };
+    let types: Vec<&TensorTy> = inputs.iter().map(|i| &graph.value(*i).ty).collect();
+    op.rules().cost(&types, &value.ty).macs > 0
+}
+
+fn is_channels_last(layout: &Layout, ty: &TensorTy) -> bool {
+    same_order(layout, &Layout::channels_last(ty.dims().len()), ty)
+}
+
+/// Whether two layouts order their dimensions alike, those of extent 1 aside.
+pub(super) fn same_order(a: &Layout, b: &Layout, ty: &TensorTy) -> bool {
+    let long = |l: &Layout| -> Vec<usize> { l.order.iter().copied().filter(|d| ty.dims()[*d] != 1).collect() };
+    long(a) == long(b)
+}
+
+/// Copies made so far: of which new value, in which layout.
+#[derive(Default)]
+struct Copies {
+    made: Vec<(ValueId, Layout, ValueId)>,
+}
+
+impl Copies {
+    /// What an operation that wants `want` of the old value `id` reads in the new graph.
+    fn meeting(&mut self, rewrite: &mut Rewrite<'_>, id: ValueId, want: &Want) -> ValueId {
+        let new = rewrite.of(id);
+        let value = &rewrite.new.graph.values[new.index()];
+        let rank = value.ty.dims().len();
+        if value.layout.as_ref().is_some_and(|l| satisfies(l, want, &value.ty)) {
+            return new;
+        }
+        let layout = match want {
+            Want::Order(order) => Layout::ordered(order.clone()),
+            Want::Halo(halo) if value.ty.is_activation() => {
+                Layout { halo: halo.clone(), ..Layout::channels_last(rank) }
+            }
+            Want::Halo(halo) => Layout { halo: halo.clone(), ..Layout::canonical(rank) },
+            Want::Any => return new,
+        };
+        let found = self.made.iter().find(|(of, l, _)| {
+            *of == new && (*l == layout || matches!(want, Want::Halo(_)) && satisfies(l, want, &value.ty))
+        });
+        if let Some((_, _, copy)) = found {
+            return *copy;
+        }
+        let copy = copy_of(rewrite, new, layout.clone());
+        self.made.push((new, layout, copy));
+        copy
+    }
+}
+
+/// Adds a copy of the new value `of`.
+fn copy_of(rewrite: &mut Rewrite<'_>, of: ValueId, layout: Layout) -> ValueId {
+    let from = &rewrite.new.graph.values[of.index()];
+    let value = Value {
+        def: Def::Op { op: Copy.into(), inputs: vec![of] },
+        ty: from.ty.clone(),
+        name: format!("{}.copy", from.name),
+        span: from.span,
+        group: None,
+        layout: Some(layout),
+    };
+    let origin = rewrite.new.origin[of.index()];
+    rewrite.push(value, origin)
+}
+
+/// Ends the rewrite; every output port gets a value of its own, made by an operation, in the user's order.
+fn outputs(old: &Work, mut rewrite: Rewrite<'_>) -> Work {
+    let mut taken: Vec<ValueId> = Vec::new();
+    let mut values = Vec::new();
+    for port in &old.graph.outputs {
+        let mut new = rewrite.of(port.value);
+        let value = &rewrite.new.graph.values[new.index()];
+        let layout = Layout::ordered(port.order.clone());
+        let made = matches!(value.def, Def::Op { .. });
+        if !made || value.layout.as_ref() != Some(&layout) || taken.contains(&new) {
+            new = copy_of(&mut rewrite, new, layout);
+        }
+        taken.push(new);
+        values.push(new);
+    }
+    let mut work = rewrite.finish();
+    for (port, value) in work.graph.outputs.iter_mut().zip(values) {
+        port.value = value;
+    }
+    work
+}

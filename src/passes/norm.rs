@@ -1,0 +1,80 @@
+//! Batch normalisation by stored statistics is `x * s + t` per channel. Where `x` comes from an operation that is linear in
+//! its weight and nobody else reads it, `s` goes into the weight and `t` into the bias, and the normalisation is gone;
+//! elsewhere it stays as one multiply-add. `s`, `t` and the new weight are operations on weights, done when these are loaded.
+
+use crate::graph::patch::{Rewrite, Work};
+use crate::graph::{Def, ValueId};
+use crate::ops::fold::Fold;
+use crate::ops::role::{Linear, Role};
+use crate::ops::{Op, OpError};
+
+pub(super) fn run(work: Work) -> Work {
+    let graph = &work.graph;
+    let at_load = graph.at_load();
+    let users = graph.users();
+    let mut rewrite = Rewrite::new(&work);
+    for id in graph.ids() {
+        let done = norm_of(&work, id, &at_load).map(|eps| {
+            let host = host_of(&work, graph.uses(id)[0], &at_load, &users);
+            fold(&mut rewrite, id, eps, host)
+        });
+        match done {
+            Some(Ok(new)) => rewrite.replace(id, new),
+            // A shape rule that refuses leaves the normalisation as it was.
+            Some(Err(_)) | None => {
+                rewrite.keep(id);
+            }
+        }
+    }
+    rewrite.finish()
+}
+
+/// `eps` if the value is a normalisation whose statistics are known when weights are loaded.
+fn norm_of(work: &Work, id: ValueId, at_load: &[bool]) -> Option<f32> {
+    let Def::Op { op, inputs } = &work.graph.value(id).def else { return None };
+    let Role::Norm { eps } = op.rules().role() else { return None };
+    let known = inputs.len() == 5 && inputs[1..].iter().all(|i| at_load[i.index()]);
+    known.then_some(eps)
+}
+
+/// The linear operation that makes `x`, if it can take a normalisation in.
+fn host_of(work: &Work, x: ValueId, at_load: &[bool], users: &[Vec<ValueId>]) -> Option<(ValueId, Linear)> {
+    let Def::Op { op, inputs } = &work.graph.value(x).def else { return None };
+    let Role::Linear(linear) = op.rules().role() else { return None };
+    let known = |i: usize| inputs.get(i).is_some_and(|i| at_load[i.index()]);
+    let output = work.graph.outputs.iter().any(|p| p.value == x);
+    let alone = users[x.index()].len() == 1 && !output;
+    (alone && known(linear.weight) && linear.bias.is_none_or(known)).then_some((x, *linear))
+}
+
+/// Writes the normalisation `id` anew; the value that stands for it.
+fn fold(
+    rewrite: &mut Rewrite<'_>,
+    id: ValueId,
+    eps: f32,
+    host: Option<(ValueId, Linear)>,
+) -> Result<ValueId, OpError> {
+    let inputs = rewrite.inputs(id);
+    let [x, weight, bias, mean, var] = inputs[..] else { return Ok(rewrite.keep(id)) };
+    let name = rewrite.old.graph.value(id).name.clone();
+    let origin = rewrite.old.origin[id.index()];
+    let gain = rewrite.op(&format!("{name}.gain"), Fold::Gain { eps }, &[weight, var], None)?;
+    let mut shift_of = vec![bias, mean, gain];
+    let Some((host, linear)) = host else {
+        let shift = rewrite.op(&format!("{name}.shift"), Fold::Shift, &shift_of, None)?;
+        return rewrite.op(&name, Fold::Apply, &[x, gain, shift], origin);
+    };
+    let mut operands = rewrite.inputs(host);
+    let host_name = rewrite.old.graph.value(host).name.clone();
+    shift_of.extend(linear.bias.map(|b| operands[b]));
+    let shift = rewrite.op(&format!("{host_name}.shift"), Fold::Shift, &shift_of, None)?;
+    let scaled = Fold::Weight(linear.channel);
+    let scaled = rewrite.op(&format!("{host_name}.scaled"), scaled, &[operands[linear.weight], gain], None)?;
+    operands[linear.weight] = scaled;
+    if let Some(b) = linear.bias {
+        operands.remove(b);
+    }
+    operands.push(shift);
+    let biased: Op = linear.biased;
+    rewrite.op(&host_name, biased, &operands, origin)
+}
