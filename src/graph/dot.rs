@@ -28,7 +28,12 @@ pub fn dot(graph: &Graph) -> String {
         }
     }
     for port in &graph.outputs {
-        let _ = writeln!(out, "  {0} [shape=ellipse]; {1} -> {0};", quote(&format!("out {}", port.name)), port.value);
+        let _ = writeln!(
+            out,
+            "  {0} [shape=ellipse]; {1} -> {0};",
+            quote(&format!("out {}", port.name)),
+            port.value
+        );
     }
     out.push_str("}\n");
     out

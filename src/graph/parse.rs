@@ -89,7 +89,9 @@ impl Parser {
 
     fn size(&mut self) -> Result<usize, String> {
         match self.bump() {
-            Some(Token::Int(i)) => usize::try_from(i).map_err(|_| "expected a size, not a negative number".into()),
+            Some(Token::Int(i)) => {
+                usize::try_from(i).map_err(|_| "expected a size, not a negative number".into())
+            }
             _ => Err("expected a size".into()),
         }
     }

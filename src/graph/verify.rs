@@ -61,9 +61,8 @@ fn ensure(holds: bool, id: ValueId, message: impl FnOnce() -> String) -> Check {
 
 fn types(graph: &Graph, id: ValueId, value: &Value) -> Check {
     let len = value.ty.len();
-    let count = |have: usize| {
-        ensure(have == len, id, || format!("{have} elements in a tensor of type {}", value.ty))
-    };
+    let count =
+        |have: usize| ensure(have == len, id, || format!("{have} elements in a tensor of type {}", value.ty));
     match &value.def {
         Def::Input(i) => ensure(graph.inputs.get(*i).is_some_and(|p| p.value == id), id, || {
             format!("is input {i}, but port {i} is another value")

@@ -108,7 +108,8 @@ fn is_channels_last(layout: &Layout, ty: &TensorTy) -> bool {
 
 /// Whether two layouts order their dimensions alike, those of extent 1 aside.
 pub(super) fn same_order(a: &Layout, b: &Layout, ty: &TensorTy) -> bool {
-    let long = |l: &Layout| -> Vec<usize> { l.order.iter().copied().filter(|d| ty.dims()[*d] != 1).collect() };
+    let long =
+        |l: &Layout| -> Vec<usize> { l.order.iter().copied().filter(|d| ty.dims()[*d] != 1).collect() };
     long(a) == long(b)
 }
 

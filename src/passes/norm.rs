@@ -69,7 +69,8 @@ fn fold(
     shift_of.extend(linear.bias.map(|b| operands[b]));
     let shift = rewrite.op(&format!("{host_name}.shift"), Fold::Shift, &shift_of, None)?;
     let scaled = Fold::Weight(linear.channel);
-    let scaled = rewrite.op(&format!("{host_name}.scaled"), scaled, &[operands[linear.weight], gain], None)?;
+    let scaled =
+        rewrite.op(&format!("{host_name}.scaled"), scaled, &[operands[linear.weight], gain], None)?;
     operands[linear.weight] = scaled;
     if let Some(b) = linear.bias {
         operands.remove(b);
