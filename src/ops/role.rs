@@ -1,6 +1,7 @@
 //! What rewriting passes may know of an operation without knowing its name.
 
 use super::Op;
+use crate::tensor::ty::TensorTy;
 
 /// A property that a pass can use.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +32,8 @@ pub struct Linear {
     pub bias: Option<usize>,
     /// The same operation with a bias of one number per output channel, which is its last input.
     pub biased: Op,
+    /// The type of that bias.
+    pub bias_ty: TensorTy,
 }
 
 /// The output channel of a weight element: `index[dim] + (index[outer] / div) * per`; with `outer = None` only the first
