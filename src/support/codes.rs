@@ -1,14 +1,23 @@
-//! Every diagnostic code, declared once: its constant, its title and its page (`cnnc explain CODE`).
+//! Every diagnostic code, declared once: its constant, its title and its page (`cnnc explain CODE`), which is the file
+//! `docs/errors/CODE.md`. A code without a page does not compile.
 
 use super::diag::Code;
 
-/// Declares codes: a constant each, and the list of all with titles.
+/// Declares codes: a constant each, and the lists of all with titles and pages.
 macro_rules! codes {
     ($($name:ident $title:literal;)*) => {
         $(#[doc = $title] pub const $name: Code = Code(stringify!($name));)*
 
         /// Every code with its title.
         pub const ALL: &[(Code, &str)] = &[$(($name, $title)),*];
+
+        /// The page of a code: what it means, a program that has it, the same program mended.
+        pub fn page(code: Code) -> Option<&'static str> {
+            match code.0 {
+                $(stringify!($name) => Some(include_str!(concat!("../../docs/errors/", stringify!($name), ".md"))),)*
+                _ => None,
+            }
+        }
     };
 }
 

@@ -1,1 +1,6 @@
-//! it
+//! The integration tests: one binary, one module an area. All go through the public API or the `cnnc` binary, but for
+//! `tidy`, which reads the sources.
+
+mod cli;
+mod support;
+mod tidy;

@@ -1,0 +1,277 @@
+//! The words of the command line, as clap reads them. No meaning here: each command's file has it.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 fine, 1 the program or a comparison is wrong, 2 usage or an input that cannot be read, 101 a bug in cnnc.
+
+`cnnc help COMMAND` says more about one command; `cnnc explain` lists operations and error codes.";
+
+/// A compiler for convolutional networks: checked shapes, machine code specialised to them.
+#[derive(Debug, Parser)]
+#[command(name = "cnnc", version, about, after_help = AFTER_HELP, max_term_width = 110, propagate_version = true)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Options that every command takes.
+    #[command(flatten)]
+    pub(crate) global: Global,
+}
+
+/// How things are said.
+#[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = "Output options")]
+pub(crate) struct Global {
+    /// Colours: `auto` heeds NO_COLOR, CLICOLOR_FORCE, TERM and whether a terminal listens.
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
+    pub(crate) color: Color,
+    /// How diagnostics are written to standard error (`json`: one object a line).
+    #[arg(long, global = true, value_enum, default_value_t = ErrorFormat::Human, value_name = "FORMAT")]
+    pub(crate) error_format: ErrorFormat,
+}
+
+/// When to colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// When a terminal listens.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// How diagnostics are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ErrorFormat {
+    /// With the source, notes and proposed edits.
+    Human,
+    /// One line each.
+    Short,
+    /// One JSON object on one line each.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Check programs: names, shapes, tables, arguments. Makes no code.
+    Check(Check),
+    /// Compile a network and report each layer, or write one of the compiler's stages.
+    Compile(Compile),
+    /// Compile a network and run it on images and arrays.
+    Run(Run),
+    /// Format programs, in place.
+    Fmt(Fmt),
+    /// Explain an error code or an operation; without a topic, list all.
+    Explain(Explain),
+    /// Talk to the compiler: each expression shows shape, cost and receptive field.
+    Repl(Repl),
+    /// Print completions for a shell.
+    Completions(Completions),
+    /// Show the machine as cnnc sees it: CPU features, threads, versions.
+    Doctor(Doctor),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// Programs to check (`-` is standard input).
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Options about the program.
+    #[command(flatten)]
+    pub(crate) program: Program,
+    /// Treat warnings as errors.
+    #[arg(long)]
+    pub(crate) deny_warnings: bool,
+}
+
+/// Which network, at which size.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Program options")]
+pub(crate) struct Program {
+    /// The network to take, where the file has several.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) net: Option<String>,
+    /// The batch extent `n`.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) batch: u32,
+    /// Replace the value of a `const` item: `--set S=192`. May be repeated.
+    #[arg(long, value_name = "K=V", value_parser = setting)]
+    pub(crate) set: Vec<(String, String)>,
+    /// The name of standard input in messages, and the folder from which its `use` items are found.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stdin_filename: Option<PathBuf>,
+}
+
+/// For which machine, with how many threads.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Target options")]
+pub(crate) struct Target {
+    /// Threads of a run; 0 takes all the machine has.
+    #[arg(long, env = "CNNC_THREADS", value_name = "N", default_value_t = 0)]
+    pub(crate) threads: u32,
+    /// The instruction set: `native` is this machine's best, `baseline` runs everywhere.
+    #[arg(long, env = "CNNC_CPU", value_name = "NAME", default_value = "native")]
+    pub(crate) cpu: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Compile {
+    /// The program (`-` is standard input).
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Options about the program.
+    #[command(flatten)]
+    pub(crate) program: Program,
+    /// Options about the target.
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// Print one stage of the compiler instead of the report.
+    #[arg(long, value_enum, value_name = "STAGE")]
+    pub(crate) emit: Option<Emit>,
+    /// Write to this file instead of standard output.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// The report as JSON.
+    #[arg(long, conflicts_with = "emit")]
+    pub(crate) json: bool,
+}
+
+/// The stages that can be printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Emit {
+    /// The syntax tree.
+    Ast,
+    /// The network after all passes.
+    Graph,
+    /// The loop nests, one for each step.
+    Loops,
+    /// The Cranelift IR of each step.
+    Clif,
+    /// The machine code of each step.
+    Asm,
+    /// Steps, buffers and the arena.
+    Plan,
+    /// The network as a Graphviz drawing.
+    Dot,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// The program (`-` is standard input).
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Options about the program.
+    #[command(flatten)]
+    pub(crate) program: Program,
+    /// Options about the target.
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// Files in and out.
+    #[command(flatten)]
+    pub(crate) data: RunData,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Data options")]
+pub(crate) struct RunData {
+    /// An input: a PNG, JPEG or PNM picture (values 0..1) or an .npy array [n, axes as written]. One for each input of
+    /// the network; the name may be left out where it has one. `-` is standard input.
+    #[arg(short, long = "input", value_name = "[NAME=]FILE", value_parser = named)]
+    pub(crate) inputs: Vec<(Option<String>, PathBuf)>,
+    /// Weights (safetensors); without them, seeded initial ones.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) weights: Option<PathBuf>,
+    /// Write an output: a .png of one or three channels (0..1), else .npy; `-` is standard output, as .npy.
+    #[arg(short, long = "output", value_name = "[NAME=]FILE", value_parser = named)]
+    pub(crate) outputs: Vec<(Option<String>, PathBuf)>,
+    /// Compare an output with an .npy array; exit code 1 when they differ.
+    #[arg(short, long = "expect", value_name = "[NAME=]FILE", value_parser = named)]
+    pub(crate) expect: Vec<(Option<String>, PathBuf)>,
+    /// Relative difference allowed by --expect and --check.
+    #[arg(long, value_name = "X", default_value_t = 1e-3)]
+    pub(crate) rtol: f64,
+    /// Absolute difference allowed by --expect and --check.
+    #[arg(long, value_name = "X", default_value_t = 1e-4)]
+    pub(crate) atol: f64,
+    /// The seed of initial weights.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Run the f64 reference beside the machine code and print the difference at each layer.
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Report as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Fmt {
+    /// Programs to format; without any, or with `-`, standard input to standard output.
+    #[arg(value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Change nothing; name the files that are not formatted and exit with 1 if there are any.
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// The name of standard input in messages.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stdin_filename: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// An error code (`E0210`) or an operation (`conv`).
+    #[arg(value_name = "TOPIC")]
+    pub(crate) topic: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Repl {
+    /// Programs to load first.
+    #[arg(value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// The batch extent `n`.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) batch: u32,
+    /// Where lines are remembered; empty for nowhere [default: cnnc/history in the user's state folder].
+    #[arg(long, env = "CNNC_HISTORY", value_name = "FILE", action = ArgAction::Set)]
+    pub(crate) history: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// The shell.
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// As JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `K=V`
+fn setting(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() && !value.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("write it as NAME=VALUE, for example S=192".to_owned()),
+    }
+}
+
+/// `NAME=FILE` or `FILE`
+fn named(text: &str) -> Result<(Option<String>, PathBuf), String> {
+    let identifier = |name: &str| {
+        name.starts_with(|c: char| c.is_alphabetic() || c == '_') && name.chars().all(|c| c.is_alphanumeric() || c == '_')
+    };
+    match text.split_once('=') {
+        Some((name, "")) if identifier(name) => Err(format!("a file must follow `{name}=`")),
+        Some((name, file)) if identifier(name) => Ok((Some(name.to_owned()), PathBuf::from(file))),
+        _ if text.is_empty() => Err("a file is needed".to_owned()),
+        _ => Ok((None, PathBuf::from(text))),
+    }
+}
