@@ -266,7 +266,8 @@ fn setting(text: &str) -> Result<(String, String), String> {
 /// `NAME=FILE` or `FILE`
 fn named(text: &str) -> Result<(Option<String>, PathBuf), String> {
     let identifier = |name: &str| {
-        name.starts_with(|c: char| c.is_alphabetic() || c == '_') && name.chars().all(|c| c.is_alphanumeric() || c == '_')
+        name.starts_with(|c: char| c.is_alphabetic() || c == '_')
+            && name.chars().all(|c| c.is_alphanumeric() || c == '_')
     };
     match text.split_once('=') {
         Some((name, "")) if identifier(name) => Err(format!("a file must follow `{name}=`")),

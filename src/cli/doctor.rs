@@ -10,10 +10,11 @@ pub(super) fn run(args: &Doctor, out: Out) -> Result<(), Failure> {
     let (have, lack): (Vec<_>, Vec<_>) = features().into_iter().partition(|(_, there)| *there);
     let names = |list: &[(&'static str, bool)]| list.iter().map(|(name, _)| *name).collect::<Vec<_>>();
     let (have, lack) = (names(&have), names(&lack));
-    let variables: Vec<(&str, String)> = ["CNNC_THREADS", "CNNC_CPU", "CNNC_HISTORY", "NO_COLOR", "CLICOLOR_FORCE"]
-        .into_iter()
-        .filter_map(|name| Some((name, std::env::var_os(name)?.to_string_lossy().into_owned())))
-        .collect();
+    let variables: Vec<(&str, String)> =
+        ["CNNC_THREADS", "CNNC_CPU", "CNNC_HISTORY", "NO_COLOR", "CLICOLOR_FORCE"]
+            .into_iter()
+            .filter_map(|name| Some((name, std::env::var_os(name)?.to_string_lossy().into_owned())))
+            .collect();
     if args.json {
         let variables: serde_json::Map<String, serde_json::Value> =
             variables.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();

@@ -116,8 +116,10 @@ fn summary(diagnostics: &[Diagnostic]) -> String {
             _ => Some(format!("{n} {word}s")),
         }
     };
-    let counts: Vec<String> =
-        [count(Severity::Error, "error"), count(Severity::Warning, "warning")].into_iter().flatten().collect();
+    let counts: Vec<String> = [count(Severity::Error, "error"), count(Severity::Warning, "warning")]
+        .into_iter()
+        .flatten()
+        .collect();
     let mut codes: Vec<_> = diagnostics.iter().map(|d| d.code).collect();
     codes.sort();
     codes.dedup();

@@ -25,8 +25,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "session",
         &[
-            "support", "tensor", "ast", "loops", "kernels", "runtime", "ops", "graph", "parse", "resolve", "passes",
-            "lower", "schedule", "codegen", "formats",
+            "support", "tensor", "ast", "loops", "kernels", "runtime", "ops", "graph", "parse", "resolve",
+            "passes", "lower", "schedule", "codegen", "formats",
         ],
     ),
     // The command line goes through the public API, and shows what the catalogues of codes and operations hold.
@@ -59,7 +59,8 @@ fn imports(text: &str) -> BTreeSet<String> {
         for (at, _) in line.match_indices("crate::") {
             // `$crate` in a macro is followed by its own path; other identifiers that end in `crate` do not occur.
             let rest = &line[at + "crate::".len()..];
-            let word = |s: &str| s.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+            let word =
+                |s: &str| s.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
             if let Some(list) = rest.strip_prefix('{') {
                 names.extend(list.split(',').map(|s| word(s.trim())));
             } else {
@@ -91,7 +92,8 @@ fn modules_import_only_what_the_table_allows() {
 
 #[test]
 fn the_import_scan_sees_every_form() {
-    let text = "use crate::parse::x;\nlet a = crate::lower::y();\nuse crate::{ast, graph::Graph};\n// crate::cli\n";
+    let text =
+        "use crate::parse::x;\nlet a = crate::lower::y();\nuse crate::{ast, graph::Graph};\n// crate::cli\n";
     let found: Vec<String> = imports(text).into_iter().collect();
     assert_eq!(found, ["ast", "graph", "lower", "parse"]);
 }
@@ -133,7 +135,8 @@ fn every_file_is_part_of_the_crate() {
         let parents = [format!("{dir}.rs"), format!("{dir}/mod.rs"), format!("{dir}/lib.rs")];
         let declared = all.iter().any(|(p, text)| {
             parents.contains(p)
-                && (text.contains(&format!("mod {name};")) || (p == "src/ops/mod.rs" && text.contains(&format!("({name}::"))))
+                && (text.contains(&format!("mod {name};"))
+                    || (p == "src/ops/mod.rs" && text.contains(&format!("({name}::"))))
         });
         if !declared {
             dead.push(path.as_str());
@@ -171,7 +174,8 @@ fn unsafe_stands_only_in_the_listed_files_and_says_why() {
 #[test]
 fn no_source_holds_a_word_of_unfinished_work() {
     // Put together here, so that this file does not hold them itself.
-    let words = [("to", "do!("), ("unimpl", "emented!("), ("FIX", "ME"), ("XX", "X:"), ("db", "g!("), ("HA", "CK")];
+    let words =
+        [("to", "do!("), ("unimpl", "emented!("), ("FIX", "ME"), ("XX", "X:"), ("db", "g!("), ("HA", "CK")];
     let marks = [("#[ign", "ore"), ("#[should", "_panic")];
     let mut wrong = Vec::new();
     let tests = files("tests", ".rs").into_iter().map(|p| (relative(&p), read(&p)));
@@ -193,8 +197,18 @@ fn every_operation_has_cases_and_an_example() {
     let mut names = BTreeSet::new();
     for info in cnnc::ops::infos() {
         assert!(names.insert(info.name), "two operations are called `{}`", info.name);
-        assert!(info.example.contains("net "), "`{}`: its example is no program: {}", info.name, info.example);
-        assert!(info.doc.ends_with('.') && info.doc.len() > 20, "`{}`: {:?} is no sentence", info.name, info.doc);
+        assert!(
+            info.example.contains("net "),
+            "`{}`: its example is no program: {}",
+            info.name,
+            info.example
+        );
+        assert!(
+            info.doc.ends_with('.') && info.doc.len() > 20,
+            "`{}`: {:?} is no sentence",
+            info.name,
+            info.doc
+        );
         for param in info.params {
             assert!(!param.doc.is_empty(), "`{}`: `{}` is not described", info.name, param.name);
         }
