@@ -1,1 +1,116 @@
-//! Graph to loop nests, one step per fused group.
+//! Graph to loop nests: each group of the graph becomes one nest over the buffers of its operands and its result.
+//!
+//! In: a graph with layouts (after [`crate::passes`]). Out: steps in an order in which each stands after those that store what
+//! it reads, and the places of all stored values. A nest stores every element of its result, halo included.
+
+mod halo;
+pub mod memory;
+pub mod plan;
+
+use crate::graph::{Def, Graph, ValueId};
+use crate::loops::{Buf, Nest};
+use crate::ops::lower::{Follower, LowerCx};
+use crate::tensor::layout::Layout;
+use crate::tensor::ty::TensorTy;
+
+/// One nest of a program.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// The operation that it computes; others of its group follow.
+    pub root: ValueId,
+    /// The value that it stores.
+    pub value: ValueId,
+    /// The values whose buffers it reads, in the order of the nest's buffers; the last buffer is that of `value`.
+    pub reads: Vec<ValueId>,
+    /// Whether it runs when weights are loaded instead of at each run.
+    pub at_load: bool,
+    /// Which of `reads` it touches only at the index that it stores next, in the same type and layout as the result:
+    /// the result may take over such a buffer.
+    pub in_place: Vec<usize>,
+    /// What it does.
+    pub nest: Nest,
+}
+
+/// A graph that cannot be lowered, because a pass left something out: a bug.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LowerError {
+    /// The value without a layout.
+    pub value: ValueId,
+}
+
+impl std::fmt::Display for LowerError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} has no layout", self.value)
+    }
+}
+
+impl std::error::Error for LowerError {}
+
+/// Lowers every group of the graph.
+///
+/// # Errors
+/// [`LowerError`] when a stored value has no layout.
+pub fn lower(graph: &Graph) -> Result<Vec<Step>, LowerError> {
+    let at_load = graph.at_load();
+    let mut groups: Vec<(ValueId, Vec<ValueId>)> = graph
+        .ids()
+        .filter(|id| graph.value(*id).group.is_none() && matches!(graph.value(*id).def, Def::Op { .. }))
+        .map(|root| (root, graph.members(root)))
+        .collect();
+    // A group runs where its last member stands: all that its followers read was stored before.
+    groups.sort_by_key(|(_, members)| members.last().copied());
+    groups.iter().map(|(root, members)| step(graph, *root, members, at_load[root.index()])).collect()
+}
+
+fn step(graph: &Graph, root: ValueId, members: &[ValueId], at_load: bool) -> Result<Step, LowerError> {
+    let value = members.last().copied().unwrap_or(root);
+    let mut reads = graph.uses(root).to_vec();
+    let inputs = reads.len();
+    let mut followers = Vec::new();
+    for pair in members.windows(2) {
+        let (before, id) = (pair[0], pair[1]);
+        let operands = graph.uses(id).iter().map(|used| {
+            if *used == before {
+                return None;
+            }
+            let extra = reads[inputs..].iter().position(|r| r == used);
+            Some(extra.unwrap_or_else(|| {
+                reads.push(*used);
+                reads.len() - 1 - inputs
+            }))
+        });
+        let operands: Vec<Option<usize>> = operands.collect();
+        if let Def::Op { op, .. } = &graph.value(id).def
+            && let Some(scalar) = op.rules().scalar()
+        {
+            followers.push(Follower { scalar, operands });
+        }
+    }
+    let place = |id: &ValueId| -> Result<(&TensorTy, &Layout), LowerError> {
+        let v = graph.value(*id);
+        v.layout.as_ref().map(|l| (&v.ty, l)).ok_or(LowerError { value: *id })
+    };
+    let operands = reads.iter().map(place).collect::<Result<Vec<_>, _>>()?;
+    let out = place(&value)?;
+    let (direct, extras) = operands.split_at(inputs);
+    let mut cx = LowerCx::new(&graph.value(root).name, direct, extras, out, followers);
+    let mut elementwise = false;
+    if let Def::Op { op, .. } = &graph.value(root).def {
+        op.rules().lower(&mut cx);
+        elementwise = op.rules().scalar().is_some();
+    }
+    halo::clear(&mut cx.b, Buf(reads.len() as u32), out.0, out.1);
+    let in_place = in_place(&reads, &operands, out, if elementwise { 0 } else { inputs });
+    Ok(Step { root, value, reads, at_load, in_place, nest: cx.finish() })
+}
+
+/// Which reads, from `first` on, lie exactly as the result does and are read in no other way.
+fn in_place(
+    reads: &[ValueId],
+    operands: &[(&TensorTy, &Layout)],
+    out: (&TensorTy, &Layout),
+    first: usize,
+) -> Vec<usize> {
+    let same = |i: &usize| operands[*i] == out && reads.iter().filter(|r| **r == reads[*i]).count() == 1;
+    (first..reads.len()).filter(same).collect()
+}

@@ -1,0 +1,118 @@
+//! Where every stored value lies. In: a graph with layouts and its steps. Out: a [`Place`] per stored value, and two plans: the
+//! store of weights, filled at load time and read by every run, and the arena of a run.
+//!
+//! Inputs and outputs lie in the caller's buffers. Weights, constants and what runs read of the values computed from them live
+//! in the store for good; what only other load steps read is given up after them. A value computed by a run lives in the arena from
+//! the step that stores it to the last that reads it. A step that touches a dying operand only where it stores takes over its
+//! buffer.
+
+use super::Step;
+use super::plan::{self, Block, Plan};
+use crate::graph::{Def, Graph, ValueId};
+
+/// Where a value lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The caller's buffer for the input of this position.
+    Input(usize),
+    /// The caller's buffer for the output of this position.
+    Output(usize),
+    /// The store of weights, from this element on.
+    Store(usize),
+    /// The arena of a run, from this element on.
+    Arena(usize),
+    /// Nowhere: it is fused, or nothing reads it.
+    None,
+}
+
+/// All places, and the plans behind them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Memory {
+    /// One per value of the graph.
+    pub places: Vec<Place>,
+    /// The store of weights.
+    pub store: Plan,
+    /// The arena.
+    pub arena: Plan,
+}
+
+/// Bytes of an element.
+const ELEMENT: usize = size_of::<f32>();
+
+/// Finds a place for every stored value.
+pub fn memory(graph: &Graph, steps: &[Step]) -> Memory {
+    let mut places = vec![Place::None; graph.values.len()];
+    for (i, port) in graph.outputs.iter().enumerate() {
+        places[port.value.index()] = Place::Output(i);
+    }
+    for (i, port) in graph.inputs.iter().enumerate() {
+        places[port.value.index()] = Place::Input(i);
+    }
+    let store = Lives::of(graph, steps, true);
+    let arena = Lives::of(graph, steps, false);
+    let (store_plan, arena_plan) = (plan::plan(&store.blocks), plan::plan(&arena.blocks));
+    for (value, block) in &store.held {
+        places[value.index()] = Place::Store(store_plan.offsets[*block] / ELEMENT);
+    }
+    for (value, block) in &arena.held {
+        places[value.index()] = Place::Arena(arena_plan.offsets[*block] / ELEMENT);
+    }
+    Memory { places, store: store_plan, arena: arena_plan }
+}
+
+/// Blocks of one of the two memories, and which value lies in which.
+#[derive(Default)]
+struct Lives {
+    blocks: Vec<Block>,
+    held: Vec<(ValueId, usize)>,
+}
+
+impl Lives {
+    fn of(graph: &Graph, steps: &[Step], at_load: bool) -> Self {
+        let mut lives = Self::default();
+        let end = steps.len();
+        if at_load {
+            for id in graph.ids().filter(|id| {
+                matches!(graph.value(*id).def, Def::Param { .. } | Def::Const(_))
+            }) {
+                lives.add(graph, id, 0, end);
+            }
+        }
+        let output = |id: ValueId| graph.outputs.iter().any(|p| p.value == id);
+        for (now, step) in steps.iter().enumerate().filter(|(_, s)| s.at_load == at_load) {
+            if output(step.value) {
+                continue;
+            }
+            let last = last_read(steps, step.value, at_load, now, end);
+            match lives.dying(step, now) {
+                Some(block) => {
+                    lives.blocks[block].last = last;
+                    lives.held.push((step.value, block));
+                }
+                None => lives.add(graph, step.value, now, last),
+            }
+        }
+        lives
+    }
+
+    fn add(&mut self, graph: &Graph, id: ValueId, first: usize, last: usize) {
+        let value = graph.value(id);
+        let len = value.layout.as_ref().map_or(0, |l| l.place(&value.ty).len);
+        self.held.push((id, self.blocks.len()));
+        self.blocks.push(Block { size: len * ELEMENT, first, last });
+    }
+
+    /// The block of an operand that nobody reads after this step and that the result may take over.
+    fn dying(&self, step: &Step, now: usize) -> Option<usize> {
+        step.in_place.iter().find_map(|i| {
+            let (_, block) = self.held.iter().rev().find(|(id, _)| *id == step.reads[*i])?;
+            (self.blocks[*block].last == now).then_some(*block)
+        })
+    }
+}
+
+/// The last step that reads `value`; the end of time for a value of load time that a run reads.
+fn last_read(steps: &[Step], value: ValueId, at_load: bool, now: usize, end: usize) -> usize {
+    let readers = steps.iter().enumerate().filter(|(_, s)| s.reads.contains(&value));
+    readers.map(|(i, s)| if at_load && !s.at_load { end } else { i }).max().unwrap_or(now)
+}
