@@ -72,9 +72,9 @@ impl Lives {
         let mut lives = Self::default();
         let end = steps.len();
         if at_load {
-            for id in graph.ids().filter(|id| {
-                matches!(graph.value(*id).def, Def::Param { .. } | Def::Const(_))
-            }) {
+            for id in
+                graph.ids().filter(|id| matches!(graph.value(*id).def, Def::Param { .. } | Def::Const(_)))
+            {
                 lives.add(graph, id, 0, end);
             }
         }
