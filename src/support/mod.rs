@@ -3,6 +3,7 @@
 pub mod codes;
 pub mod diag;
 pub mod ids;
+pub mod random;
 pub mod span;
 
 use std::sync::Arc;
