@@ -300,13 +300,15 @@ impl Parser {
 
     fn gabor(&mut self) -> Result<Gabor, String> {
         let orientations = self.size()?;
+        self.sign(',')?;
+        let phases = self.size()?;
         let mut rest = [0.0; 3];
         for x in &mut rest {
             self.sign(',')?;
             *x = self.float()?;
         }
         let [frequency, sigma, aspect] = rest;
-        Ok(Gabor { orientations, frequency, sigma, aspect })
+        Ok(Gabor { orientations, phases, frequency, sigma, aspect })
     }
 
     /// `group(v3)`, `layout([order], [halos])` or `span(file, start, end)`.

@@ -109,7 +109,7 @@ fn init(init: &Init, shown: usize) -> String {
         Init::Bilinear => "bilinear".to_owned(),
         Init::Gabor(g) => {
             let (f, s, a) = (float(g.frequency), float(g.sigma), float(g.aspect));
-            format!("gabor({}, {f}, {s}, {a})", g.orientations)
+            format!("gabor({}, {}, {f}, {s}, {a})", g.orientations, g.phases)
         }
         Init::Values(v) => format!("values{}", floats(v, shown)),
     }

@@ -17,7 +17,7 @@ const STARTS: &[Start] = &[
     Start { name: "glorot", args: &[] },
     Start { name: "lecun", args: &[] },
     Start { name: "normal", args: &[("std", Some(0.01)), ("mean", Some(0.0))] },
-    Start { name: "uniform", args: &[("lo", Some(-0.05)), ("hi", Some(0.05))] },
+    Start { name: "uniform", args: &[("lo", Some(f64::NAN)), ("hi", Some(f64::NAN))] },
     Start { name: "zeros", args: &[] },
     Start { name: "ones", args: &[] },
     Start { name: "constant", args: &[("value", None)] },
@@ -26,7 +26,7 @@ const STARTS: &[Start] = &[
     Start {
         name: "gabor",
         args: &[
-            ("orientations", Some(4.0)),
+            ("orientations", Some(8.0)),
             ("frequency", Some(0.15)),
             ("sigma", Some(2.5)),
             ("aspect", Some(1.0)),
@@ -40,11 +40,11 @@ const STARTS: &[Start] = &[
 ///
 /// # Errors
 /// E0101 for an unknown start, E0105 to E0107 for its arguments, E0204 for numbers out of range.
-pub fn parse(arg: &'static str, value: &ArgValue, fan_in: usize, fan_out: usize) -> Result<Init, OpError> {
-    read(value, fan_in, fan_out).map_err(|e| e.at(At::Arg(arg)))
+pub fn parse(arg: &'static str, value: &ArgValue, fans: (usize, usize)) -> Result<Init, OpError> {
+    read(value, fans).map_err(|e| e.at(At::Arg(arg)))
 }
 
-fn read(value: &ArgValue, fan_in: usize, fan_out: usize) -> Result<Init, OpError> {
+fn read(value: &ArgValue, fans: (usize, usize)) -> Result<Init, OpError> {
     let (name, given): (&Name, &[(Option<Name>, ArgValue)]) = match value {
         ArgValue::Word(name) => (name, &[]),
         ArgValue::Call(name, args) => (name, args),
@@ -69,7 +69,7 @@ fn read(value: &ArgValue, fan_in: usize, fan_out: usize) -> Result<Init, OpError
         return Err(OpError::new(codes::E0101, format!("no start of weights is called `{name}`")).note(hint));
     };
     let x = numbers(start, given)?;
-    make(start.name, &x, fan_in, fan_out)
+    make(start.name, &x, fans)
 }
 
 /// The numbers of a start in the order of its row.
@@ -96,6 +96,11 @@ fn numbers(start: &Start, given: &[(Option<Name>, ArgValue)]) -> Result<Vec<f64>
                 return Err(OpError::new(codes::E0107, message));
             }
         };
+        let slot_taken = given[..i].iter().any(|(earlier, _)| earlier.is_some() && earlier == key);
+        if slot_taken {
+            let message = format!("`{}` is given the same argument twice", start.name);
+            return Err(OpError::new(codes::E0107, message));
+        }
         let many = || {
             let message = format!(
                 "`{}` takes {} at most",
@@ -114,7 +119,7 @@ fn numbers(start: &Start, given: &[(Option<Name>, ArgValue)]) -> Result<Vec<f64>
         .collect()
 }
 
-fn make(name: &str, x: &[f64], fan_in: usize, fan_out: usize) -> Result<Init, OpError> {
+fn make(name: &str, x: &[f64], (fan_in, fan_out): (usize, usize)) -> Result<Init, OpError> {
     let fail = |message: String| Err(OpError::new(codes::E0204, message));
     Ok(match (name, x) {
         ("glorot", _) => Init::Glorot { fan_in, fan_out },
@@ -126,10 +131,17 @@ fn make(name: &str, x: &[f64], fan_in: usize, fan_out: usize) -> Result<Init, Op
             Init::Normal { mean: *mean as f32, std: *std as f32 }
         }
         ("uniform", [lo, hi]) => {
+            // One number is the distance from 0 on both sides.
+            let (lo, hi) = match (lo.is_nan(), hi.is_nan()) {
+                (false, false) => (*lo, *hi),
+                (false, true) => (-lo.abs(), lo.abs()),
+                (true, false) => (-hi.abs(), hi.abs()),
+                (true, true) => (-0.05, 0.05),
+            };
             if lo > hi {
                 return fail(format!("`uniform` needs lo <= hi, not {lo} and {hi}"));
             }
-            Init::Uniform { lo: *lo as f32, hi: *hi as f32 }
+            Init::Uniform { lo: lo as f32, hi: hi as f32 }
         }
         ("zeros", _) => Init::Constant(0.0),
         ("ones", _) => Init::Constant(1.0),
@@ -170,24 +182,25 @@ mod tests {
     fn every_word_is_a_start() {
         assert_eq!(STARTS.iter().map(|s| s.name).collect::<Vec<_>>(), WORDS);
         for word in WORDS.iter().filter(|w| **w != "constant") {
-            let init = parse("init", &ArgValue::Word((*word).into()), 6, 4);
+            let init = parse("init", &ArgValue::Word((*word).into()), (6, 4));
             assert!(init.is_ok(), "{word}: {init:?}");
         }
-        let he = parse("init", &ArgValue::Word("he".into()), 6, 4);
+        let he = parse("init", &ArgValue::Word("he".into()), (6, 4));
         assert_eq!(he, Ok(Init::He { fan_in: 6 }));
     }
 
     #[test]
     fn arguments_by_name_and_by_place() {
-        let normal = |v| parse("init", &v, 1, 1);
+        let normal = |v| parse("init", &v, (1, 1));
         assert_eq!(normal(call("normal", &[("std", 0.5)])), Ok(Init::Normal { mean: 0.0, std: 0.5 }));
         assert_eq!(normal(call("normal", &[("", 0.5), ("", 1.0)])), Ok(Init::Normal { mean: 1.0, std: 0.5 }));
+        assert_eq!(normal(call("uniform", &[("", 0.5)])), Ok(Init::Uniform { lo: -0.5, hi: 0.5 }));
         assert_eq!(normal(ArgValue::Int(2)), Ok(Init::Constant(2.0)));
     }
 
     #[test]
     fn errors_name_the_nearest() {
-        let error = |v: ArgValue| parse("init", &v, 1, 1).expect_err("a wrong start");
+        let error = |v: ArgValue| parse("init", &v, (1, 1)).expect_err("a wrong start");
         let e = error(ArgValue::Word("glorott".into()));
         assert_eq!(
             (e.code, e.at, e.notes),
