@@ -45,7 +45,9 @@ impl<'a> Cx<'a> {
                 }
                 self.wrong_word(&call.callee, taker)
             }
-            (_, ExprKind::Name(name)) if !taker.ty.words().is_empty() && self.lookup(name, e.span).is_none() => {
+            (_, ExprKind::Name(name))
+                if !taker.ty.words().is_empty() && self.lookup(name, e.span).is_none() =>
+            {
                 self.wrong_word(e, taker)
             }
             _ => {
@@ -64,7 +66,9 @@ impl<'a> Cx<'a> {
             Val::Call(Callee::Op(info)) if taker.ty.words().contains(&info.name) => {
                 Some(ArgValue::Word(info.name.into()))
             }
-            Val::List(_) | Val::Tuple(_) | Val::Turns(_) | Val::Tensor(_) | Val::Call(_) | Val::Module(_) => None,
+            Val::List(_) | Val::Tuple(_) | Val::Turns(_) | Val::Tensor(_) | Val::Call(_) | Val::Module(_) => {
+                None
+            }
         };
         if fitted.is_none() {
             let found = self.describe(&value);
@@ -97,7 +101,8 @@ impl<'a> Cx<'a> {
     /// A name that a parameter of words does not know.
     fn wrong_word(&mut self, e: &'a Expr, taker: Taker<'_>) -> Option<ArgValue> {
         let shown = self.sources.text(e.span).to_owned();
-        let message = format!("`{}` of `{}` takes {}, not `{shown}`", taker.param, taker.callee, taker.ty.describe());
+        let message =
+            format!("`{}` of `{}` takes {}, not `{shown}`", taker.param, taker.callee, taker.ty.describe());
         let mut known: Vec<Name> = taker.ty.words().iter().map(|w| Name::from(*w)).collect();
         known.extend(self.names_in_sight().into_iter().filter(|n| !self.infos.contains_key(&**n)));
         let diag = Diagnostic::new(codes::E0107, e.span, message);
@@ -129,7 +134,12 @@ impl<'a> Cx<'a> {
                 Val::Tensor(id) => Some(id),
                 Val::Call(Callee::Instance(instance)) => instance.first.borrow().as_ref().map(|(_, id)| *id),
                 Val::Poison => return None,
-                Val::Static(_) | Val::List(_) | Val::Tuple(_) | Val::Turns(_) | Val::Call(_) | Val::Module(_) => None,
+                Val::Static(_)
+                | Val::List(_)
+                | Val::Tuple(_)
+                | Val::Turns(_)
+                | Val::Call(_)
+                | Val::Module(_) => None,
             };
             let layer = id.and_then(|id| self.net.layer(id, &path));
             if layer.is_none() {
@@ -282,6 +292,8 @@ pub(super) fn short(value: &Val<'_>) -> String {
     match value {
         Val::Static(v) => statics::show(v),
         Val::Call(callee) => callee.name().to_string(),
-        Val::Tensor(_) | Val::List(_) | Val::Tuple(_) | Val::Turns(_) | Val::Module(_) | Val::Poison => "?".into(),
+        Val::Tensor(_) | Val::List(_) | Val::Tuple(_) | Val::Turns(_) | Val::Module(_) | Val::Poison => {
+            "?".into()
+        }
     }
 }

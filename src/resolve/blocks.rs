@@ -53,7 +53,9 @@ impl<'a> Cx<'a> {
         let diag = Diagnostic::new(codes::E0108, span, message)
             .label("called again here, while it is being evaluated")
             .also(name.span, "defined here")
-            .help("`repeat n { … }` does something n times; there is no recursion, so that every program ends");
+            .help(
+                "`repeat n { … }` does something n times; there is no recursion, so that every program ends",
+            );
         self.fail(diag);
         true
     }
@@ -90,7 +92,8 @@ impl<'a> Cx<'a> {
         if params.surplus {
             let count = block.tensors.len();
             let takes = if count == 1 { "one tensor".to_owned() } else { format!("{count} tensors") };
-            let diag = Diagnostic::new(codes::E0107, text.span, format!("`{name}` takes {takes}, and gets more"));
+            let diag =
+                Diagnostic::new(codes::E0107, text.span, format!("`{name}` takes {takes}, and gets more"));
             self.fail(diag.also(block.name.span, "defined here"));
         }
         for (slot, ident) in params.tensors.iter_mut().zip(&block.tensors).filter(|_| !only_statics) {
@@ -118,8 +121,12 @@ impl<'a> Cx<'a> {
                 return;
             }
             (None, None) => {
-                let names: Vec<&str> =
-                    block.statics.iter().map(|p| &*p.name.name).chain(block.tensors.iter().map(|t| &*t.name)).collect();
+                let names: Vec<&str> = block
+                    .statics
+                    .iter()
+                    .map(|p| &*p.name.name)
+                    .chain(block.tensors.iter().map(|t| &*t.name))
+                    .collect();
                 self.unknown_arg(&block.name.name, (&key.name, key.span), &names);
                 return;
             }
@@ -134,7 +141,13 @@ impl<'a> Cx<'a> {
         }
     }
 
-    fn bind_block_position(&mut self, block: &'a Block, params: &mut Params<'a>, value: &'a Expr, only_statics: bool) {
+    fn bind_block_position(
+        &mut self,
+        block: &'a Block,
+        params: &mut Params<'a>,
+        value: &'a Expr,
+        only_statics: bool,
+    ) {
         let next_static = params.statics.iter().position(Option::is_none);
         let free = params.tensors.iter().position(Option::is_none).filter(|_| !only_statics);
         // Tensors come first: what stands where one is missing is one.
@@ -311,7 +324,8 @@ impl<'a> Cx<'a> {
             }
         }
         if values.len() != net.inputs.len() {
-            let message = format!("`{}` has {} inputs, and gets {}", net.name.name, net.inputs.len(), values.len());
+            let message =
+                format!("`{}` has {} inputs, and gets {}", net.name.name, net.inputs.len(), values.len());
             let code = if values.len() < net.inputs.len() { codes::E0106 } else { codes::E0107 };
             self.fail(Diagnostic::new(code, text.span, message).also(net.name.span, "defined here"));
             values.resize(net.inputs.len(), Val::Poison);
@@ -356,7 +370,9 @@ impl<'a> Cx<'a> {
                     let what = self.describe(value);
                     let message = format!("`new` takes static arguments only, not {what}");
                     let diag = Diagnostic::new(codes::E0111, *at, message);
-                    return self.fail(diag.help("make the instance first, then call it: `let u = new conv(…)`, `u(x)`"));
+                    return self.fail(
+                        diag.help("make the instance first, then call it: `let u = new conv(…)`, `u(x)`"),
+                    );
                 }
                 if !bound.sound {
                     return Val::Poison;
@@ -364,7 +380,9 @@ impl<'a> Cx<'a> {
                 (Fixed::Op(bound.args, bound.site), Callee::Op(info))
             }
             Val::Call(Callee::Block(module, block)) => {
-                let Some(params) = self.bind_block(module, block, &text, None, true) else { return Val::Poison };
+                let Some(params) = self.bind_block(module, block, &text, None, true) else {
+                    return Val::Poison;
+                };
                 (Fixed::Block(params.statics), Callee::Block(module, block))
             }
             Val::Call(Callee::Net(module, net)) => (Fixed::Block(Vec::new()), Callee::Net(module, net)),
@@ -408,7 +426,12 @@ impl<'a> Cx<'a> {
                     value.flatten(&mut parts);
                     flat.extend(parts.into_iter().map(|v| (v, at)));
                 }
-                let bound = super::opcall::Bound { tensors: flat, args: args.clone(), site: Rc::clone(site), sound: true };
+                let bound = super::opcall::Bound {
+                    tensors: flat,
+                    args: args.clone(),
+                    site: Rc::clone(site),
+                    sound: true,
+                };
                 let label = Some(self.sources.text(text.callee.span).into());
                 let target = Target { path: instance.path.clone(), label, span: text.span, shared };
                 self.run_op(info, bound, target)
@@ -419,10 +442,16 @@ impl<'a> Cx<'a> {
                 }
                 let mut slots: Vec<Option<Val<'a>>> = tensors.into_iter().map(|(v, _)| Some(v)).collect();
                 if slots.len() != block.tensors.len() {
-                    let message =
-                        format!("`{}` takes {} tensors, and gets {}", block.name.name, block.tensors.len(), slots.len());
+                    let message = format!(
+                        "`{}` takes {} tensors, and gets {}",
+                        block.name.name,
+                        block.tensors.len(),
+                        slots.len()
+                    );
                     let code = if slots.len() < block.tensors.len() { codes::E0106 } else { codes::E0107 };
-                    self.fail(Diagnostic::new(code, text.span, message).also(block.name.span, "defined here"));
+                    self.fail(
+                        Diagnostic::new(code, text.span, message).also(block.name.span, "defined here"),
+                    );
                     slots.resize(block.tensors.len(), Some(Val::Poison));
                 }
                 let params = Params { tensors: slots, statics: statics.clone(), surplus: false };

@@ -47,7 +47,10 @@ impl<'a> Cx<'a> {
             return value;
         }
         let module = self.module();
-        let home = self.modules.all[module].uses.iter().find(|(_, id)| self.modules.all[**id].names.contains_key(name));
+        let home = self.modules.all[module]
+            .uses
+            .iter()
+            .find(|(_, id)| self.modules.all[**id].names.contains_key(name));
         if home.is_some() {
             return self.name(name, e.span);
         }
@@ -68,7 +71,10 @@ impl<'a> Cx<'a> {
         match callee {
             Val::Call(Callee::Op(info)) => {
                 let mut early = None;
-                if piped.is_none() && FUNCTIONS.contains(&info.name) && text.args.iter().all(|a| a.key.is_none()) {
+                if piped.is_none()
+                    && FUNCTIONS.contains(&info.name)
+                    && text.args.iter().all(|a| a.key.is_none())
+                {
                     let values: Vec<Val<'a>> = text.args.iter().map(|a| self.expr(&a.value)).collect();
                     if !values.is_empty() && !values.iter().any(|v| v.is_tensor() || v.is_poison()) {
                         return self.function(info.name, &values, text);
@@ -114,7 +120,11 @@ impl<'a> Cx<'a> {
                 Val::Poison => return Val::Poison,
                 other => {
                     let what = self.describe(other);
-                    let diag = Diagnostic::new(self.kind_code(other), text.span, format!("`{name}` needs numbers, not {what}"));
+                    let diag = Diagnostic::new(
+                        self.kind_code(other),
+                        text.span,
+                        format!("`{name}` needs numbers, not {what}"),
+                    );
                     return self.fail(diag);
                 }
             }
@@ -176,7 +186,9 @@ impl<'a> Cx<'a> {
                 let mut diag = Diagnostic::new(
                     codes::E0111,
                     span,
-                    format!("`{sign}` works on static values, its result must be known when the program is compiled"),
+                    format!(
+                        "`{sign}` works on static values, its result must be known when the program is compiled"
+                    ),
                 );
                 diag = diag.label(format!("{} {sign} {}", self.describe(l), self.describe(r)));
                 if op == BinaryOp::Pow {
@@ -203,7 +215,9 @@ impl<'a> Cx<'a> {
                         let message = format!("{} has no axis `{}`", ty.show(), field.name);
                         let mut diag = Diagnostic::new(codes::E0112, field.span, message);
                         if &*field.name == "n" {
-                            diag = diag.help("the batch `n` is fixed when the program is compiled and is not part of it");
+                            diag = diag.help(
+                                "the batch `n` is fixed when the program is compiled and is not part of it",
+                            );
                         }
                         let known: Vec<Name> = ty.names().iter().skip(1).cloned().collect();
                         self.unknown(diag, (&field.name, field.span), known.iter().map(|n| &**n))
@@ -228,7 +242,11 @@ impl<'a> Cx<'a> {
                 Some((_, value)) => value.clone(),
                 None => {
                     let known: Vec<Name> = items.iter().filter_map(|(n, _)| n.clone()).collect();
-                    let diag = Diagnostic::new(codes::E0112, field.span, format!("no part is called `{}`", field.name));
+                    let diag = Diagnostic::new(
+                        codes::E0112,
+                        field.span,
+                        format!("no part is called `{}`", field.name),
+                    );
                     self.unknown(diag, (&field.name, field.span), known.iter().map(|n| &**n))
                 }
             },
@@ -236,7 +254,10 @@ impl<'a> Cx<'a> {
             other => {
                 let what = self.describe(&other);
                 let message = format!("{what} has no field `{}`", field.name);
-                self.fail(Diagnostic::new(codes::E0112, field.span, message).help("`x.c`, `x.h`, … are the extents of a tensor"))
+                self.fail(
+                    Diagnostic::new(codes::E0112, field.span, message)
+                        .help("`x.c`, `x.h`, … are the extents of a tensor"),
+                )
             }
         }
     }
@@ -257,7 +278,9 @@ impl<'a> Cx<'a> {
                 let what = self.describe(&value);
                 let mut diag = Diagnostic::new(codes::E0109, base.span, format!("{what} cannot be indexed"));
                 if value.is_tensor() {
-                    diag = diag.help("lists can be: what `split` gives, the turns of `repeat … as y`, several outputs");
+                    diag = diag.help(
+                        "lists can be: what `split` gives, the turns of `repeat … as y`, several outputs",
+                    );
                 }
                 return self.fail(diag);
             }
@@ -266,7 +289,10 @@ impl<'a> Cx<'a> {
             Some(value) => value,
             None => {
                 let span = at.span;
-                let message = format!("index {i} is out of range: there are {len} parts, 0 to {}", len.saturating_sub(1));
+                let message = format!(
+                    "index {i} is out of range: there are {len} parts, 0 to {}",
+                    len.saturating_sub(1)
+                );
                 let diag = Diagnostic::new(codes::E0113, span, message);
                 let last = len.saturating_sub(1).to_string();
                 let candidates = if len > 0 && matches!(at.kind, ExprKind::Int(_)) {

@@ -31,13 +31,7 @@ struct Row {
 }
 
 /// One note per side: `h = 28, left:   56   x of residual …`.
-pub(super) fn notes(
-    sources: &Sources,
-    net: &Network,
-    place: usize,
-    at: Span,
-    sides: &[Side],
-) -> Vec<String> {
+pub(super) fn notes(sources: &Sources, net: &Network, place: usize, at: Span, sides: &[Side]) -> Vec<String> {
     let chains: Vec<Vec<(ValueId, usize)>> = sides.iter().map(|s| walk(net, s.value, s.dim)).collect();
     let view = View { sources, net, place, at };
     let rows: Vec<Vec<Row>> = match chains.as_slice() {
@@ -64,7 +58,11 @@ pub(super) fn notes(
         .map(|s| {
             let ty = net.ty(s.value);
             let (axis, extent) = (&ty.names()[s.dim], ty.dims()[s.dim]);
-            if s.head.is_empty() { format!("{axis} = {extent}:") } else { format!("{axis} = {extent}, {}:", s.head) }
+            if s.head.is_empty() {
+                format!("{axis} = {extent}:")
+            } else {
+                format!("{axis} = {extent}, {}:", s.head)
+            }
         })
         .collect();
     layout(&heads, rows)
@@ -90,7 +88,9 @@ fn layout(heads: &[String], mut rows: Vec<Vec<Row>>) -> Vec<String> {
     let head = heads.iter().map(|h| count(h)).max().unwrap_or(0);
     let extent = width(&|r| count(&r.extent));
     let producer = width(&|r| if r.line.is_empty() { 0 } else { count(&r.producer) });
-    let cell = |r: &Row| if r.line.is_empty() { r.producer.clone() } else { format!("{:<producer$}   {}", r.producer, r.line) };
+    let cell = |r: &Row| {
+        if r.line.is_empty() { r.producer.clone() } else { format!("{:<producer$}   {}", r.producer, r.line) }
+    };
     let left = width(&|r| count(&cell(r)));
     let rule = width(&|r| split_rule(&r.text).map_or(0, |(rule, _)| count(rule)));
     let texts = |r: &Row| match split_rule(&r.text) {
@@ -105,7 +105,12 @@ fn layout(heads: &[String], mut rows: Vec<Vec<Row>>) -> Vec<String> {
                 let name = if i == 0 { name.as_str() } else { "" };
                 let mark = if r.mark { "   <- the paths part here" } else { "" };
                 let pad = if r.mark { text } else { 0 };
-                let line = format!("{name:<head$}   {:>extent$}   {:<left$}     {:<pad$}{mark}", r.extent, cell(r), texts(r));
+                let line = format!(
+                    "{name:<head$}   {:>extent$}   {:<left$}     {:<pad$}{mark}",
+                    r.extent,
+                    cell(r),
+                    texts(r)
+                );
                 line.trim_end().to_owned()
             });
             lines.collect::<Vec<_>>().join("\n")

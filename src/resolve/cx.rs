@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::Options;
 use super::fixes::Candidate;
 use super::modules::{ModuleId, Modules};
 use super::network::Network;
 use super::value::{Val, Weights};
-use super::Options;
 use crate::ast::{self, Ident};
 use crate::ops::OpInfo;
 use crate::support::diag::{Diagnostic, Edit, nearest};
@@ -132,7 +132,10 @@ impl<'a> Cx<'a> {
     pub(super) fn stop(&mut self, span: Span, message: String) -> Val<'a> {
         if !self.stopped {
             self.stopped = true;
-            self.report(Diagnostic::new(codes::E0115, span, message).label("evaluation ends here"), Vec::new());
+            self.report(
+                Diagnostic::new(codes::E0115, span, message).label("evaluation ends here"),
+                Vec::new(),
+            );
         }
         Val::Poison
     }
@@ -166,7 +169,8 @@ impl<'a> Cx<'a> {
         match nearest(name, known) {
             Some(near) => {
                 let edit = Edit { span, text: near.to_owned() };
-                let diag = if diag.primary.text.is_empty() { diag.label(format!("perhaps `{near}`")) } else { diag };
+                let diag =
+                    if diag.primary.text.is_empty() { diag.label(format!("perhaps `{near}`")) } else { diag };
                 self.report(diag, vec![Candidate::new(format!("{name} -> {near}"), vec![edit])]);
                 Val::Poison
             }

@@ -36,7 +36,9 @@ impl<'a> Cx<'a> {
             ExprKind::Str(s) => Val::Static(ArgValue::Str(s.clone())),
             ExprKind::Extent(x) => Val::Static(ArgValue::Extent(x.clone())),
             ExprKind::List(items) => self.list(items),
-            ExprKind::Shape(shape) => self.shape(shape).map_or(Val::Poison, |s| Val::Static(ArgValue::Shape(s))),
+            ExprKind::Shape(shape) => {
+                self.shape(shape).map_or(Val::Poison, |s| Val::Static(ArgValue::Shape(s)))
+            }
             ExprKind::Tuple(items) => Val::Tuple(items.iter().map(|e| (None, self.expr(e))).collect()),
             ExprKind::Name(name) => self.name(name, e.span),
             ExprKind::Field(base, field) => self.field(base, field),
@@ -105,7 +107,8 @@ impl<'a> Cx<'a> {
     /// What `as` does: the name stands for the value from here on, and for its layer in facts.
     pub(super) fn name_value(&mut self, ident: &'a Ident, value: &Val<'a>) {
         let prefix = self.scope().path.clone();
-        let path = if prefix.is_empty() { ident.name.to_string() } else { format!("{prefix}.{}", ident.name) };
+        let path =
+            if prefix.is_empty() { ident.name.to_string() } else { format!("{prefix}.{}", ident.name) };
         match value {
             Val::Tensor(id) => {
                 self.net.named.entry(path).or_insert(*id);
@@ -199,7 +202,9 @@ impl<'a> Cx<'a> {
         match home.ast.items.get(*home.names.get(name)?)? {
             Item::Block(block) => Some(Val::Call(Callee::Block(module, block))),
             Item::Net(net) => Some(Val::Call(Callee::Net(module, net))),
-            Item::Const(c) => Some(self.settled(module, name, c.name.span, from, |cx| cx.constant(module, c))),
+            Item::Const(c) => {
+                Some(self.settled(module, name, c.name.span, from, |cx| cx.constant(module, c)))
+            }
             Item::Table(t) => Some(self.settled(module, name, t.name.span, from, |cx| cx.table(module, t))),
             Item::Use(_) | Item::Train(_) | Item::Test(_) | Item::Budget(_) => None,
         }
@@ -276,7 +281,11 @@ impl<'a> Cx<'a> {
             Val::Poison => None,
             other => {
                 let what = self.describe(&other);
-                self.fail(Diagnostic::new(self.kind_code(&other), e.span, format!("a condition is a bool, not {what}")));
+                self.fail(Diagnostic::new(
+                    self.kind_code(&other),
+                    e.span,
+                    format!("a condition is a bool, not {what}"),
+                ));
                 None
             }
         }
@@ -289,7 +298,11 @@ impl<'a> Cx<'a> {
             Val::Poison => None,
             other => {
                 let found = self.describe(&other);
-                self.fail(Diagnostic::new(self.kind_code(&other), e.span, format!("{what} is an integer, not {found}")));
+                self.fail(Diagnostic::new(
+                    self.kind_code(&other),
+                    e.span,
+                    format!("{what} is an integer, not {found}"),
+                ));
                 None
             }
         }
@@ -350,7 +363,11 @@ impl<'a> Cx<'a> {
                 let kind = statics::kind(v);
                 match v {
                     ArgValue::Table(_) | ArgValue::Call(..) => kind.to_owned(),
-                    _ => format!("{} {}", kind.replacen("an ", "the ", 1).replacen("a ", "the ", 1), statics::show(v)),
+                    _ => format!(
+                        "{} {}",
+                        kind.replacen("an ", "the ", 1).replacen("a ", "the ", 1),
+                        statics::show(v)
+                    ),
                 }
             }
             Val::Tensor(id) => format!("a tensor {}", self.net.ty(*id).show()),

@@ -204,7 +204,11 @@ impl<'a> Cx<'a> {
                 if old == text {
                     return None;
                 }
-                let title = if arg.whole == arg.value { format!("{old} -> {text}") } else { format!("{name}: {old} -> {text}") };
+                let title = if arg.whole == arg.value {
+                    format!("{old} -> {text}")
+                } else {
+                    format!("{name}: {old} -> {text}")
+                };
                 // A keyed argument is shown as it will stand.
                 let title = if arg.whole == arg.value || old.len() > 24 { title } else { title_new };
                 Some(Candidate::new(title, vec![Edit { span: arg.value, text: text.to_owned() }]))
@@ -214,9 +218,13 @@ impl<'a> Cx<'a> {
                 let positional = site.info.params.iter().filter(|p| p.positional).map(|p| p.name);
                 let given = site.args.iter().filter(|a| a.whole == a.value).count();
                 // A parameter that comes by position is added the same way where it is the next one.
-                let bare = positional.clone().nth(given) == Some(name) && site.args.iter().all(|a| a.whole == a.value);
+                let bare = positional.clone().nth(given) == Some(name)
+                    && site.args.iter().all(|a| a.whole == a.value);
                 let text = if bare { text.to_owned() } else { title_new.clone() };
-                Some(Candidate::new(title_new, vec![Edit { span: at, text: format!("{before}{text}{after}") }]))
+                Some(Candidate::new(
+                    title_new,
+                    vec![Edit { span: at, text: format!("{before}{text}{after}") }],
+                ))
             }
         }
     }

@@ -104,7 +104,9 @@ pub(super) fn key(diag: &Diagnostic) -> (String, String) {
 /// `h = ceil(56 / 2) = 28`
 fn effect(nets: &[Network], (net, value, axis): &(Name, String, Name)) -> String {
     let Some(net) = nets.iter().find(|n| n.name == *net) else { return String::new() };
-    let Some(id) = net.graph.ids().find(|id| net.graph.value(*id).name == *value) else { return String::new() };
+    let Some(id) = net.graph.ids().find(|id| net.graph.value(*id).name == *value) else {
+        return String::new();
+    };
     let Some(dim) = net.ty(id).position(axis) else { return String::new() };
     let extent = net.ty(id).dims()[dim];
     let formula = net.trace(id).why.get(dim).map_or("", |w| w.formula.as_str());
@@ -168,7 +170,11 @@ impl Cx<'_> {
             return Vec::new();
         }
         let ty = self.net.ty(value);
-        let mut all = if dim == 1 { self.channel_edits(site, ty.c(), wanted) } else { self.window_edits(site, ty.rank(), dim) };
+        let mut all = if dim == 1 {
+            self.channel_edits(site, ty.c(), wanted)
+        } else {
+            self.window_edits(site, ty.rank(), dim)
+        };
         if let Some(wanted) = wanted.filter(|_| dim > 1) {
             all.extend(self.written_extent(site, dim - 2, ty.dims()[dim], wanted));
         }

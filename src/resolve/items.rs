@@ -44,7 +44,11 @@ impl<'a> Cx<'a> {
         let size = |cx: &mut Self, e: &'a Expr| {
             let n = cx.int(e, "the number of maps")?;
             if n < 1 {
-                cx.fail(Diagnostic::new(codes::E0301, e.span, format!("a table needs at least 1 map, not {n}")));
+                cx.fail(Diagnostic::new(
+                    codes::E0301,
+                    e.span,
+                    format!("a table needs at least 1 map, not {n}"),
+                ));
                 return None;
             }
             Some(n)
@@ -52,14 +56,15 @@ impl<'a> Cx<'a> {
         let sizes = self.in_module(module, |cx| (size(cx, &table.inputs), size(cx, &table.outputs)));
         let (Some(inputs), Some(outputs)) = sizes else { return Val::Poison };
         if inputs.checked_mul(outputs).is_none_or(|n| n > LINKS_MAX) {
-            let message = format!("a table of {inputs} x {outputs} maps; at most {LINKS_MAX} pairs are allowed");
+            let message =
+                format!("a table of {inputs} x {outputs} maps; at most {LINKS_MAX} pairs are allowed");
             return self.fail(Diagnostic::new(codes::E0115, table.outputs.span, message));
         }
         let rows = match &table.body {
             TableBody::Rows(rows) => self.table_rows(table, rows, inputs, outputs),
-            TableBody::Condition { input, output, condition } => self.in_module(module, |cx| {
-                cx.table_condition((input, output), condition, inputs, outputs)
-            }),
+            TableBody::Condition { input, output, condition } => {
+                self.in_module(module, |cx| cx.table_condition((input, output), condition, inputs, outputs))
+            }
         };
         let Some(rows) = rows else { return Val::Poison };
         Val::Static(ArgValue::Table(Arc::new(Links { inputs: inputs as usize, rows })))
@@ -81,7 +86,8 @@ impl<'a> Cx<'a> {
         for row in rows {
             let (output, at) = row.output;
             let Some(slot) = usize::try_from(output).ok().and_then(|o| filled.get_mut(o)) else {
-                let message = format!("row {output} does not exist: the table has output maps 0 to {}", outputs - 1);
+                let message =
+                    format!("row {output} does not exist: the table has output maps 0 to {}", outputs - 1);
                 wrong(self, Diagnostic::new(codes::E0301, at, message));
                 continue;
             };
@@ -114,9 +120,14 @@ impl<'a> Cx<'a> {
             filled.iter().enumerate().filter(|(_, r)| r.is_none()).map(|(o, _)| o.to_string()).collect();
         if !missing.is_empty() && sound.get() {
             let (word, verb) = if missing.len() == 1 { ("row", "is") } else { ("rows", "are") };
-            let shown = if missing.len() > 8 { format!("{}, …", missing[..7].join(", ")) } else { missing.join(", ") };
+            let shown = if missing.len() > 8 {
+                format!("{}, …", missing[..7].join(", "))
+            } else {
+                missing.join(", ")
+            };
             let message = format!("{word} {shown} of table `{}` {verb} missing", table.name.name);
-            let diag = Diagnostic::new(codes::E0301, table.name.span, message).label(format!("{outputs} output maps"));
+            let diag = Diagnostic::new(codes::E0301, table.name.span, message)
+                .label(format!("{outputs} output maps"));
             wrong(self, diag.help("`3: *` links every input map, `3:` none"));
         }
         sound.get().then(|| filled.into_iter().map(|r| r.map_or_else(Vec::new, |(maps, _)| maps)).collect())
@@ -168,7 +179,8 @@ impl<'a> Cx<'a> {
             .collect();
         for (name, value) in self.set {
             let Some(item) = consts.iter().find(|c| c.name.name == *name) else {
-                let diag = Diagnostic::new(codes::E0116, value.span, format!("no constant is called `{name}`"));
+                let diag =
+                    Diagnostic::new(codes::E0116, value.span, format!("no constant is called `{name}`"));
                 let diag = if consts.is_empty() {
                     diag.help("the program has no `const`")
                 } else {

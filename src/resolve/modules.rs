@@ -118,8 +118,7 @@ impl Gather<'_> {
             }
         };
         if let Some(again) = open.iter().position(|f| *self.sources.get(*f).name == *name) {
-            let mut ring: Vec<&str> =
-                open.iter().skip(again).map(|f| &*self.sources.get(*f).name).collect();
+            let mut ring: Vec<&str> = open.iter().skip(again).map(|f| &*self.sources.get(*f).name).collect();
             ring.push(&name);
             let message = if ring.len() == 2 {
                 format!("{name} uses itself")

@@ -78,7 +78,8 @@ impl<'a> Cx<'a> {
                 Some((name, shape)) => (name.as_ref().map(|n| n.name.clone()), Some(shape)),
                 None => (None, None),
             };
-            let name = name.unwrap_or_else(|| if single { OUT.into() } else { format!("{OUT}_{}", i + 1).into() });
+            let name =
+                name.unwrap_or_else(|| if single { OUT.into() } else { format!("{OUT}_{}", i + 1).into() });
             match value {
                 Val::Tensor(id) => self.output(&name, id, shape),
                 Val::Poison => {
@@ -121,7 +122,8 @@ impl<'a> Cx<'a> {
         let grid: Vec<(&str, usize)> =
             axes.iter().filter(|(n, _)| &**n != "c").map(|(n, d)| (&**n, *d as usize)).collect();
         let Some((_, c)) = axes.iter().find(|(n, _)| &**n == "c") else {
-            let diag = Diagnostic::new(codes::E0207, shape.span, "a shape needs its channels: axis `c` is missing");
+            let diag =
+                Diagnostic::new(codes::E0207, shape.span, "a shape needs its channels: axis `c` is missing");
             let at = Span { end: shape.span.start + 1, start: shape.span.start + 1, ..shape.span };
             let text = if shape.axes.is_empty() { "c: 1" } else { "c: 1, " };
             let edit = Edit { span: at, text: text.into() };
@@ -131,7 +133,10 @@ impl<'a> Cx<'a> {
         match TensorTy::grid(self.options.batch.max(1), *c as usize, &grid) {
             Ok(ty) => Some(ty),
             Err(_) => {
-                let message = format!("a tensor of this shape at batch {} has more than 2^40 elements", self.options.batch.max(1));
+                let message = format!(
+                    "a tensor of this shape at batch {} has more than 2^40 elements",
+                    self.options.batch.max(1)
+                );
                 self.fail(Diagnostic::new(codes::E0208, shape.span, message));
                 None
             }
@@ -145,7 +150,9 @@ impl<'a> Cx<'a> {
         let written = |name: &str| shape.axes.iter().find(|(n, _)| &*n.name == name).map(|(_, e)| e);
         let shown = self.sources.text(shape.span).to_owned();
         let declared = show_axes(axes);
-        let label = if shown.contains(|c: char| c.is_alphabetic() && c.is_uppercase()) || shown.len() > declared.len() + 12 {
+        let label = if shown.contains(|c: char| c.is_alphabetic() && c.is_uppercase())
+            || shown.len() > declared.len() + 12
+        {
             format!("declared {declared}, the value is {}", ty.show())
         } else {
             format!("the value is {}", ty.show())
@@ -155,8 +162,10 @@ impl<'a> Cx<'a> {
                 if dims.iter().any(|d| self.net.trace(id).doubtful.get(d.dim) == Some(&true)) {
                     return;
                 }
-                let parts: Vec<String> =
-                    dims.iter().map(|d| format!("{} = {}, the value has {}", ty.names()[d.dim], d.declared, d.actual)).collect();
+                let parts: Vec<String> = dims
+                    .iter()
+                    .map(|d| format!("{} = {}, the value has {}", ty.names()[d.dim], d.declared, d.actual))
+                    .collect();
                 let mut all = Vec::new();
                 let edits: Vec<Candidate> = dims
                     .iter()
@@ -169,7 +178,11 @@ impl<'a> Cx<'a> {
             }
             Misfit::Axes => {
                 let candidate = self.replace_shape(shape, ty.show());
-                (format!("{sign} declares {declared}, the value is {}", ty.show()), None, candidate.into_iter().collect())
+                (
+                    format!("{sign} declares {declared}, the value is {}", ty.show()),
+                    None,
+                    candidate.into_iter().collect(),
+                )
             }
         };
         let primary = match &misfit {
@@ -179,7 +192,8 @@ impl<'a> Cx<'a> {
             Misfit::Extent(_) | Misfit::Axes => shape.span,
         };
         let mut diag = Diagnostic::new(codes::E0201, primary, message).label(label);
-        let sides: Vec<Side> = blame.into_iter().map(|dim| Side { head: String::new(), value: id, dim }).collect();
+        let sides: Vec<Side> =
+            blame.into_iter().map(|dim| Side { head: String::new(), value: id, dim }).collect();
         diag.notes.extend(chain::notes(self.sources, &self.net, self.place(), primary, &sides));
         diag.notes.extend(self.inside());
         let more = match (&misfit, blame) {
@@ -198,13 +212,21 @@ impl<'a> Cx<'a> {
     }
 
     /// The inputs of a net that is called as a block.
-    pub(super) fn check_input(&mut self, id: ValueId, net: &Name, input: &Ident, axes: &[(Name, i64)], span: Span) {
+    pub(super) fn check_input(
+        &mut self,
+        id: ValueId,
+        net: &Name,
+        input: &Ident,
+        axes: &[(Name, i64)],
+        span: Span,
+    ) {
         let ty = self.net.ty(id).clone();
         let Some(misfit) = misfit(&ty, axes) else { return };
         if self.net.trace(id).doubtful.contains(&true) {
             return;
         }
-        let message = format!("input `{}` of `{net}` is {}, and gets {}", input.name, show_axes(axes), ty.show());
+        let message =
+            format!("input `{}` of `{net}` is {}, and gets {}", input.name, show_axes(axes), ty.show());
         let mut diag = Diagnostic::new(codes::E0201, span, message).also(input.span, "declared here");
         if let Misfit::Extent(dims) = &misfit {
             let sides: Vec<Side> =

@@ -160,7 +160,14 @@ impl Network {
     }
 
     /// Adds a constant without a grid, one channel.
-    pub(super) fn add_number(&mut self, name: &str, ty: TensorTy, x: f64, span: Span, place: usize) -> ValueId {
+    pub(super) fn add_number(
+        &mut self,
+        name: &str,
+        ty: TensorTy,
+        x: f64,
+        span: Span,
+        place: usize,
+    ) -> ValueId {
         let data = vec![x as f32; ty.len()];
         let why = ty.dims().iter().map(|_| Why::given("a number")).collect();
         let id = self.graph.constant(name, ty, data);
@@ -214,7 +221,10 @@ impl Network {
         self.trace(*id).doubtful.get(dim).copied().unwrap_or(false)
     }
 
-    #[allow(clippy::too_many_arguments, reason = "the fields of one record, called from the five functions above")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "the fields of one record, called from the five functions above"
+    )]
     fn note(
         &mut self,
         id: ValueId,

@@ -87,12 +87,7 @@ impl<'a> Cx<'a> {
         let order = |name: &str| info.params.iter().position(|p| p.name == name);
         binder.args.sort_by_key(|a| order(a.name));
         let values = binder.args.iter().map(|a| (a.name, a.arg.clone())).collect();
-        let site = Site {
-            info,
-            callee: text.callee.span,
-            insert: self.insertion(text),
-            args: binder.args,
-        };
+        let site = Site { info, callee: text.callee.span, insert: self.insertion(text), args: binder.args };
         Bound { tensors: binder.tensors, args: CallArgs { values }, site: Rc::new(site), sound: binder.sound }
     }
 
@@ -253,7 +248,13 @@ impl<'a> Cx<'a> {
         if let Some(missing) = info.params.iter().find(|p| p.required && bound.args.get(p.name).is_none()) {
             let message = format!("`{}` needs `{}`, {}", info.name, missing.name, missing.doc);
             let required: Vec<&str> = info.params.iter().filter(|p| p.required).map(|p| p.name).collect();
-            let help = format!("write `{}({}, …)`; {} is {}", info.name, required.join(", "), missing.name, missing.ty.describe());
+            let help = format!(
+                "write `{}({}, …)`; {} is {}",
+                info.name,
+                required.join(", "),
+                missing.name,
+                missing.ty.describe()
+            );
             self.fail(Diagnostic::new(codes::E0106, span, message).help(help));
             return None;
         }
@@ -314,9 +315,9 @@ impl<'a> Cx<'a> {
     /// Gives every operand the order of grid axes of the first one that has a grid of the same axes.
     fn align(&mut self, ids: &mut [ValueId], span: Span) {
         let Some(first) = ids.iter().copied().max_by_key(|id| self.net.ty(*id).dims().len()) else { return };
-        let Some(lead) = ids.iter().copied().find(|id| {
-            self.net.ty(*id).dims().len() == self.net.ty(first).dims().len()
-        }) else {
+        let Some(lead) =
+            ids.iter().copied().find(|id| self.net.ty(*id).dims().len() == self.net.ty(first).dims().len())
+        else {
             return;
         };
         let place = self.place();
@@ -348,7 +349,9 @@ impl<'a> Cx<'a> {
             let diag = Diagnostic::new(codes::E0215, target.span, message)
                 .label("used again here")
                 .also(first, "its first use made the weights")
-                .help("an instance made by `new` has one set of weights; give it the same channels each time");
+                .help(
+                    "an instance made by `new` has one set of weights; give it the same channels each time",
+                );
             self.fail(diag);
             return None;
         }

@@ -253,7 +253,11 @@ pub(super) fn function(name: &str, args: &[ArgValue]) -> Result<ArgValue, Fault>
         ("ceil" | "floor", [x]) => {
             let x = if name == "ceil" { real(x).ceil() } else { real(x).floor() };
             // 2^63 itself is representable as f64 and must be refused.
-            if x.abs() < 9.2e18 { Ok(ArgValue::Int(x as i64)) } else { Err(overflow(&format!("{name}({x:?})"))) }
+            if x.abs() < 9.2e18 {
+                Ok(ArgValue::Int(x as i64))
+            } else {
+                Err(overflow(&format!("{name}({x:?})")))
+            }
         }
         ("abs", [ArgValue::Int(i)]) => {
             i.checked_abs().map(ArgValue::Int).ok_or_else(|| overflow(&format!("abs({i})")))
