@@ -1,1 +1,5 @@
-//! Runs a compiled program: buffers, threads, steps. Knows machine code only as entry points.
+//! What runs compiled code: entries into machine code, programs of steps, storage, threads.
+//!
+//! Knows neither operations nor how code was made.
+
+pub mod call;
