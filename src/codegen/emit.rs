@@ -228,10 +228,9 @@ impl<'a, 'f> Emitter<'a, 'f> {
         Ok(())
     }
 
-    /// The part of a parallel loop that the caller asked for: of `extent` turns in a step of `chunks` chunks, those from
-    /// `extent * begin / chunks` to `extent * end / chunks`.
+    /// The part of a parallel loop that the caller asked for, as [`crate::loops::share`] defines it.
     fn par(&mut self, var: Var, extent: i64, body: &[Stmt]) -> Emitted<()> {
-        let chunks = i64::try_from(chunks(self.nest)).map_err(|_| "a loop beyond 2^63")?;
+        let chunks = i64::try_from(self.nest.chunks()).map_err(|_| "a loop beyond 2^63")?;
         let (begin, end) = self.range;
         let mut part = |v: Value| {
             if chunks == extent {
@@ -336,7 +335,7 @@ impl<'a, 'f> Emitter<'a, 'f> {
                 continue;
             }
             // No condition depends on a jam or vector variable, so every copy gives the same.
-            match self.affine(cond, 0, 0)? {
+            match self.affine(cond, 0)? {
                 Int::Known(k) if k < 0 => return Ok(()),
                 Int::Known(_) => {}
                 Int::Value(v) => tests.push(v),
@@ -367,24 +366,6 @@ impl<'a, 'f> Emitter<'a, 'f> {
     pub(super) fn readonly(&self, buf: Buf) -> bool {
         self.nest.bufs.get(buf.index()).is_some_and(|b| !b.writable)
     }
-}
-
-/// The number of chunks that `begin` and `end` of a nest's function count: the greatest extent of its parallel loops.
-pub(super) fn chunks(nest: &Nest) -> usize {
-    nest.body
-        .iter()
-        .map(|s| match s {
-            Stmt::For { kind: LoopKind::Par, extent, .. } => *extent,
-            Stmt::For { .. }
-            | Stmt::Idx { .. }
-            | Stmt::If { .. }
-            | Stmt::Let { .. }
-            | Stmt::Set { .. }
-            | Stmt::Store { .. } => 1,
-        })
-        .max()
-        .unwrap_or(1)
-        .max(1)
 }
 
 fn args(values: &[Value]) -> Vec<BlockArg> {

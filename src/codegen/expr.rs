@@ -47,18 +47,11 @@ impl<'f> Emitter<'_, 'f> {
         let values = self.values(e)?;
         let places = self.addresses(buf, at)?;
         for (value, place) in values.into_iter().zip(places) {
+            if self.env.vector && place.lane != 1 {
+                return Err("a vector stored with gaps");
+            }
             let (pointer, bytes) = self.displaced(place);
-            let flags = MemFlagsData::new().with_notrap();
-            if !self.env.vector || place.lane == 1 {
-                self.b.ins().store(flags, value, pointer, bytes);
-                continue;
-            }
-            for lane in 0..LANES as u8 {
-                let one = self.b.ins().extractlane(value, lane);
-                let bytes = place.bytes + i64::from(lane) * place.lane * ELEMENT;
-                let (pointer, bytes) = self.displaced(Address { bytes, ..place });
-                self.b.ins().store(flags, one, pointer, bytes);
-            }
+            self.b.ins().store(MemFlagsData::new().with_notrap(), value, pointer, bytes);
         }
         Ok(())
     }
@@ -102,7 +95,10 @@ impl<'f> Emitter<'_, 'f> {
                 let (buf, at) = (*buf, addresses[copy]);
                 Val::Value(self.load(buf, at))
             }
-            Expr::Index(a) => Val::Value(self.index(a, copy)?),
+            Expr::Index(a) => match self.affine(a, copy)? {
+                Int::Known(k) => Val::Known(k as f32),
+                Int::Value(v) => Val::Value(self.b.ins().fcvt_from_sint(types::F32, v)),
+            },
             Expr::Un(op, a) => {
                 let a = self.eval(a, copy, leaves)?;
                 let a = self.loose(a);
@@ -206,38 +202,12 @@ impl<'f> Emitter<'_, 'f> {
             let bytes = at.bytes + i64::from(lane) * at.lane * ELEMENT;
             let (pointer, bytes) = self.displaced(Address { bytes, ..at });
             let one = self.b.ins().load(types::F32, MemFlagsData::new().with_notrap(), pointer, bytes);
-            out = Some(self.with_lane(out, one, lane));
+            out = Some(match out {
+                None => self.b.ins().splat(types::F32X4, one),
+                Some(v) => self.b.ins().insertlane(v, one, lane),
+            });
         }
         out.unwrap_or_else(|| self.math().constant(types::F32X4, 0.0))
-    }
-
-    fn with_lane(&mut self, vector: Option<Value>, one: Value, lane: u8) -> Value {
-        match vector {
-            None => self.b.ins().splat(types::F32X4, one),
-            Some(v) => self.b.ins().insertlane(v, one, lane),
-        }
-    }
-
-    /// An index as a number.
-    fn index(&mut self, a: &Affine, copy: usize) -> Emitted<Value> {
-        if !self.env.vector {
-            let value = self.affine(a, copy, 0)?;
-            return Ok(self.to_float(value));
-        }
-        let mut out = None;
-        for lane in 0..LANES as u8 {
-            let value = self.affine(a, copy, i64::from(lane))?;
-            let one = self.to_float(value);
-            out = Some(self.with_lane(out, one, lane));
-        }
-        out.ok_or("a vector without lanes")
-    }
-
-    fn to_float(&mut self, v: Int) -> Value {
-        match v {
-            Int::Known(k) => self.b.ins().f32const(k as f32),
-            Int::Value(v) => self.b.ins().fcvt_from_sint(types::F32, v),
-        }
     }
 }
 

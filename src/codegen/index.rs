@@ -57,14 +57,14 @@ impl Emitter<'_, '_> {
         Ok((lo, hi))
     }
 
-    /// The value of `a` in `copy`, with `lane` standing for a vector loop's variable.
-    pub(super) fn affine(&mut self, a: &Affine, copy: usize, lane: i64) -> Emitted<Int> {
+    /// The value of `a` in `copy`.
+    pub(super) fn affine(&mut self, a: &Affine, copy: usize) -> Emitted<Int> {
         let mut k = a.k;
         let mut sum: Option<Value> = None;
         for (var, c) in &a.terms {
             match &self.bound(*var)?.value {
                 Binding::Const(values) => k += values[copy] * c,
-                Binding::Lane => k += lane * c,
+                Binding::Lane => return Err("an index that depends on a lane"),
                 Binding::Dyn(values, plus) => {
                     let v = *values.get(copy).ok_or("an index variable without a value")?;
                     k += plus * c;
@@ -144,14 +144,14 @@ impl Emitter<'_, '_> {
         match value {
             IdxExpr::Div(a, by) => {
                 let range = self.range(a)?;
-                Ok(match self.affine(a, copy, 0)? {
+                Ok(match self.affine(a, copy)? {
                     Int::Known(k) => Int::Known(k.div_euclid(*by)),
                     Int::Value(v) => Int::Value(self.floor_div(v, *by, range)),
                 })
             }
             IdxExpr::Mod(a, by) => {
                 let range = self.range(a)?;
-                Ok(match self.affine(a, copy, 0)? {
+                Ok(match self.affine(a, copy)? {
                     Int::Known(k) => Int::Known(k.rem_euclid(*by)),
                     Int::Value(v) if (*by as u64).is_power_of_two() => {
                         Int::Value(self.b.ins().band_imm_s(v, by - 1))
@@ -165,7 +165,7 @@ impl Emitter<'_, '_> {
             }
             IdxExpr::Table(t, a) => {
                 let table = self.nest.tables.get(t.index()).ok_or("an unknown table")?;
-                Ok(match self.affine(a, copy, 0)? {
+                Ok(match self.affine(a, copy)? {
                     Int::Known(k) => {
                         let entry = usize::try_from(k).ok().and_then(|k| table.get(k));
                         Int::Known(*entry.ok_or("an index outside a table")?)

@@ -17,7 +17,7 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{DataDescription, DataId, FuncId, Module, ModuleReloc};
 
-use super::emit::{Emitter, Features, chunks};
+use super::emit::{Emitter, Features};
 use super::{CodegenError, listing};
 use crate::kernels::isa::{Feature, Isa};
 use crate::loops::Nest;
@@ -106,7 +106,7 @@ pub fn compile(nests: &[Nest], isa: &Isa) -> Result<Code, CodegenError> {
             let code = unsafe { std::mem::transmute::<*const u8, RawFn>(code) };
             // SAFETY: `owner` frees the code when dropped, not before. The verifier has proved that the nest's accesses lie
             // within its buffers, and turns of parallel loops are independent.
-            unsafe { Entry::new(code, &nest.name, bufs, chunks(nest), owner.clone()) }
+            unsafe { Entry::new(code, &nest.name, bufs, nest.chunks(), owner.clone()) }
         })
         .collect();
     Ok(Code { entries, bytes })

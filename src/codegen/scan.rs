@@ -63,7 +63,7 @@ pub(super) fn assigned(stmts: &[Stmt], out: &mut Vec<Reg>) {
 pub(super) struct Dependents {
     /// A condition.
     pub(super) condition: bool,
-    /// An index variable.
+    /// An index variable, or an index taken as a number.
     pub(super) index: bool,
 }
 
@@ -90,7 +90,9 @@ fn dependents_into(stmts: &[Stmt], tainted: &mut Vec<Var>, out: &mut Dependents)
                     tainted.push(*var);
                 }
             }
-            Stmt::Let { .. } | Stmt::Set { .. } | Stmt::Store { .. } => {}
+            Stmt::Let { value, .. } | Stmt::Set { value, .. } | Stmt::Store { value, .. } => {
+                out.index |= tainted.iter().any(|v| index_in(value, *v));
+            }
         }
     }
 }

@@ -1,0 +1,173 @@
+//! Small nests whose results are computed here by hand, at every level of instruction set that this machine has.
+
+use super::compile;
+use crate::kernels::isa::Isa;
+use crate::loops::build::NestBuilder;
+use crate::loops::{Affine, BinOp, Cmp, Expr, LoopKind, Nest, UnOp};
+use crate::tensor::layout::Layout;
+use crate::tensor::ty::TensorTy;
+
+/// Every level that this machine can run.
+pub(super) fn levels() -> Vec<Isa> {
+    Isa::names().into_iter().filter_map(|n| Isa::named(n).ok()).collect()
+}
+
+/// A matrix `n x c` in canonical order.
+fn matrix(b: &mut NestBuilder, name: &str, n: usize, c: usize, writable: bool) -> crate::loops::Buf {
+    let ty = TensorTy::grid::<&str>(n, c, &[]).expect("a small type");
+    b.buf(name, &ty, &Layout::canonical(2), writable)
+}
+
+/// Runs `nest` at every level and compares buffer `out` with `expect`.
+fn check(nest: &Nest, bufs: &[Vec<f32>], out: usize, expect: impl Fn(usize) -> f32) {
+    for isa in levels() {
+        let code = compile(std::slice::from_ref(nest), &isa).unwrap_or_else(|e| panic!("{e}"));
+        let mut data: Vec<Vec<f32>> = bufs.to_vec();
+        let mut views: Vec<&mut [f32]> = data.iter_mut().map(|v| &mut v[..]).collect();
+        code.entries()[0].run(&mut views).expect("buffers of the declared lengths");
+        for (i, got) in data[out].iter().enumerate() {
+            let want = expect(i);
+            let same = got == &want || (got.is_nan() && want.is_nan());
+            assert!(same, "{} at {}: element {i}: {got} instead of {want}", nest.name, isa.name());
+        }
+    }
+}
+
+#[test]
+fn product_of_matrices_with_jam_and_vector() {
+    let (m, n, k) = (6, 8, 10);
+    let mut b = NestBuilder::new("matmul");
+    let x = matrix(&mut b, "x", m, k, false);
+    let w = matrix(&mut b, "w", k, n, false);
+    let y = matrix(&mut b, "y", m, n, true);
+    b.for_(LoopKind::Par, "i", m / 3, |b, i| {
+        b.for_(LoopKind::Jam, "ii", 3, |b, ii| {
+            b.for_(LoopKind::Jam, "jo", 2, |b, jo| {
+                b.for_(LoopKind::Vec, "l", 4, |b, l| {
+                    let row = Affine::from(ii).plus(i, 3);
+                    let col = Affine::from(l).plus(jo, 4);
+                    let acc = b.let_(0.0);
+                    b.serial("k", k, |b, kk| {
+                        let product = Expr::fma(
+                            b.load(x, &[row.clone(), kk.into()]),
+                            b.load(w, &[kk.into(), col.clone()]),
+                            acc.into(),
+                        );
+                        b.set(acc, product);
+                    });
+                    b.store(y, &[row, col], acc);
+                });
+            });
+        });
+    });
+    let nest = b.finish();
+    let xs: Vec<f32> = (0..m * k).map(|i| (i % 7) as f32 - 3.0).collect();
+    let ws: Vec<f32> = (0..k * n).map(|i| (i % 5) as f32 - 2.0).collect();
+    let want = |i: usize| (0..k).map(|kk| xs[i / n * k + kk] * ws[kk * n + i % n]).sum::<f32>();
+    check(&nest, &[xs.clone(), ws.clone(), vec![9.0; m * n]], 2, want);
+}
+
+#[test]
+fn conditions_divisions_tables_and_indices() {
+    let n = 50usize;
+    let mut b = NestBuilder::new("indices");
+    let x = matrix(&mut b, "x", 1, n, false);
+    let y = matrix(&mut b, "y", 1, n, true);
+    let table = b.table((0..9).map(|i| (i * 5) % 9).collect());
+    b.for_(LoopKind::Par, "i", n, |b, i| {
+        let q = b.div("q", Affine::from(i).offset(-20), 7);
+        let r = b.modulo("r", Affine::from(i).offset(-20), 9);
+        let t = b.lookup("t", table, r);
+        let acc = b.let_(Expr::Index(Affine::from(q).plus(r, 100)));
+        b.serial("k", 3, |b, k| {
+            let at = Affine::from(i).plus(k, 1).offset(-1);
+            b.if_(vec![at.clone(), Affine::k(n as i64 - 1).minus(&at)], |b| {
+                let sum = Expr::from(acc) + b.load(x, &[Affine::k(0), at.clone()]);
+                b.set(acc, sum);
+            });
+        });
+        let looked = b.load(x, &[Affine::k(0), t.into()]);
+        b.store(y, &[Affine::k(0), i.into()], Expr::from(acc) + looked * Expr::Const(1000.0));
+    });
+    let nest = b.finish();
+    let xs: Vec<f32> = (0..n).map(|i| i as f32 + 0.5).collect();
+    let want = |i: usize| {
+        let at = i as i64 - 20;
+        let (q, r) = (at.div_euclid(7), at.rem_euclid(9));
+        let near: f32 = (i.saturating_sub(1)..(i + 2).min(n)).map(|j| xs[j]).sum();
+        (q + 100 * r) as f32 + near + xs[(r * 5 % 9) as usize] * 1000.0
+    };
+    check(&nest, &[xs.clone(), vec![0.0; n]], 1, want);
+}
+
+#[test]
+fn jam_over_divided_indices_keeps_copies_apart() {
+    let n = 24usize;
+    let mut b = NestBuilder::new("copies");
+    let x = matrix(&mut b, "x", 3, n, false);
+    let y = matrix(&mut b, "y", 1, n, true);
+    b.for_(LoopKind::Par, "i", n / 4, |b, i| {
+        b.for_(LoopKind::Jam, "j", 4, |b, j| {
+            let at = Affine::from(j).plus(i, 4);
+            let row = b.div("row", at.clone(), 9);
+            let acc = b.let_(0.0);
+            b.serial("k", 5, |b, k| {
+                let column = b.modulo("column", at.plus(k, 3), n as i64);
+                let sum = Expr::from(acc) + b.load(x, &[row.into(), column.into()]);
+                b.set(acc, sum);
+            });
+            b.store(y, &[Affine::k(0), at], acc);
+        });
+    });
+    let nest = b.finish();
+    let xs: Vec<f32> = (0..3 * n).map(|i| (i * i % 31) as f32).collect();
+    let want = |i: usize| (0..5).map(|k| xs[i / 9 * n + (i + 3 * k) % n]).sum::<f32>();
+    check(&nest, &[xs.clone(), vec![0.0; n]], 1, want);
+}
+
+#[test]
+fn extrema_pass_nan_from_either_side() {
+    for vector in [false, true] {
+        let mut b = NestBuilder::new("extrema");
+        let x = matrix(&mut b, "x", 1, 8, false);
+        let z = matrix(&mut b, "z", 1, 8, false);
+        let y = matrix(&mut b, "y", 6, 8, true);
+        b.for_(LoopKind::Par, "i", 2, |b, i| {
+            let kind = if vector { LoopKind::Vec } else { LoopKind::Serial };
+            b.for_(kind, "l", 4, |b, l| {
+                let at = Affine::from(l).plus(i, 4);
+                let (p, q) = (b.load(x, &[Affine::k(0), at.clone()]), b.load(z, &[Affine::k(0), at.clone()]));
+                let r = b.let_(p.clone());
+                let outs = [
+                    Expr::bin(BinOp::Max, p.clone(), q.clone()),
+                    Expr::bin(BinOp::Min, r.into(), q.clone()),
+                    Expr::bin(BinOp::Max, p.clone(), 0.0.into()),
+                    Expr::bin(BinOp::Min, 0.0.into(), p.clone()),
+                    Expr::bin(BinOp::Max, p.clone(), f32::NAN.into()),
+                    Expr::select(Cmp::Lt, p.clone(), q, Expr::un(UnOp::Abs, p.clone()), Expr::un(UnOp::Neg, p)),
+                ];
+                for (row, out) in outs.into_iter().enumerate() {
+                    b.store(y, &[Affine::k(row as i64), at.clone()], out);
+                }
+            });
+        });
+        let nest = b.finish();
+        let nan = f32::NAN;
+        let xs = vec![1.0, nan, 2.0, nan, -3.0, f32::INFINITY, -5.0, 7.5];
+        let zs = vec![2.0, 1.0, nan, nan, -4.0, f32::NEG_INFINITY, nan, 7.25];
+        let max = |a: f32, b: f32| if a.is_nan() || b.is_nan() { nan } else { a.max(b) };
+        let min = |a: f32, b: f32| if a.is_nan() || b.is_nan() { nan } else { a.min(b) };
+        let want = |i: usize| {
+            let (p, q) = (xs[i % 8], zs[i % 8]);
+            match i / 8 {
+                0 => max(p, q),
+                1 => min(p, q),
+                2 => max(p, 0.0),
+                3 => min(p, 0.0),
+                4 => nan,
+                _ => if p < q { p.abs() } else { -p },
+            }
+        };
+        check(&nest, &[xs.clone(), zs.clone(), vec![0.0; 48]], 2, want);
+    }
+}

@@ -224,7 +224,7 @@ impl<'b, 'f> Math<'b, 'f> {
         let size = self.b.ins().fabs(x);
         let up = self.add_k(size, 8_388_608.0);
         let whole = self.add_k(up, -8_388_608.0);
-        let whole = self.b.ins().fcopysign(whole, x);
+        let whole = self.keep_sign(whole, x);
         let limit = self.like(x, 8_388_608.0);
         self.choose(FloatCC::LessThan, size, limit, whole, x)
     }
@@ -253,6 +253,14 @@ impl<'b, 'f> Math<'b, 'f> {
 
     /// `out` with the sign of `x`, so that zeros keep theirs; NaN stays as it is.
     fn keep_sign(&mut self, out: Value, x: Value) -> Value {
-        self.b.ins().fcopysign(out, x)
+        if !self.ty(x).is_vector() {
+            return self.b.ins().fcopysign(out, x);
+        }
+        let (bits, sign) = (self.bits(out), self.bits(x));
+        let mask = self.int_like(sign, i64::from(i32::MIN));
+        let sign = self.b.ins().band(sign, mask);
+        let bits = self.b.ins().band_not(bits, mask);
+        let bits = self.b.ins().bor(bits, sign);
+        self.cast(F32X4, bits)
     }
 }

@@ -49,7 +49,8 @@ impl Math<'_, '_> {
         sum.unwrap_or(x)
     }
 
-    /// `a ^ b`, at most 0.51 ULP; special values as C's `pow`, but for the sign of `(-0) ^ odd`.
+    /// `a ^ b`, at most 0.51 ULP; special values as C's `pow`, but that the base -0 counts as 0, and minus
+    /// infinity as any negative number.
     pub(super) fn pow(&mut self, a: Value, b: Value) -> Value {
         if self.ty(a) == F32 {
             let (a, b) = (self.b.ins().fpromote(F64, a), self.b.ins().fpromote(F64, b));
@@ -83,6 +84,9 @@ impl Math<'_, '_> {
         let log = self.log64(size);
         let y = self.mul(b, log);
         let power = self.exp64(y);
+        // Of 1 even to the power of infinity.
+        let one = self.like64(a, 1.0);
+        let power = self.choose(FloatCC::Equal, size, one, one, power);
         // A negative number has real powers only of integers; odd ones are negative.
         let zero = self.like64(a, 0.0);
         let minus = self.b.ins().fneg(power);
@@ -95,7 +99,6 @@ impl Math<'_, '_> {
         let negative = self.choose(FloatCC::Equal, near, b, integer_power, nan);
         let out = self.choose(FloatCC::LessThan, a, zero, negative, power);
         let out = self.choose(FloatCC::Unordered, a, b, nan, out);
-        let one = self.like64(a, 1.0);
         let out = self.choose(FloatCC::Equal, b, zero, one, out);
         self.choose(FloatCC::Equal, a, one, one, out)
     }
