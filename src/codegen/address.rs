@@ -126,7 +126,11 @@ impl Emitter<'_, '_> {
             }
         }
         let pointers = self.pointers(&Key { buf, terms })?;
-        Ok(pointers.iter().zip(bytes).map(|(pointer, bytes)| Address { pointer: *pointer, bytes, lane }).collect())
+        Ok(pointers
+            .iter()
+            .zip(bytes)
+            .map(|(pointer, bytes)| Address { pointer: *pointer, bytes, lane })
+            .collect())
     }
 
     /// A pointer and a displacement that fits an instruction.

@@ -188,9 +188,7 @@ impl<'a, 'f> Emitter<'a, 'f> {
             LoopKind::Jam if !depends.condition && self.env.copies * extent <= MAX_COPIES => {
                 self.jam(var, extent, body)
             }
-            LoopKind::Vec
-                if extent == LANES && !self.env.vector && !depends.condition && !depends.index =>
-            {
+            LoopKind::Vec if extent == LANES && !self.env.vector && !depends.condition && !depends.index => {
                 self.scoped(|s| {
                     s.bind(var, Bound { value: Binding::Lane, range: (0, LANES as i64 - 1) })?;
                     s.env.vector = true;
@@ -198,9 +196,7 @@ impl<'a, 'f> Emitter<'a, 'f> {
                 })
             }
             LoopKind::Par => self.par(var, size, body),
-            LoopKind::Jam | LoopKind::Vec | LoopKind::Serial | LoopKind::Free => {
-                self.serial(var, size, body)
-            }
+            LoopKind::Jam | LoopKind::Vec | LoopKind::Serial | LoopKind::Free => self.serial(var, size, body),
         }
     }
 
@@ -271,7 +267,11 @@ impl<'a, 'f> Emitter<'a, 'f> {
         if extent <= 8 && fits(extent) {
             return extent;
         }
-        [4, 3, 2].into_iter().filter(|t| *t < extent && fits(*t)).min_by_key(|t| (extent % t, -t)).unwrap_or(1)
+        [4, 3, 2]
+            .into_iter()
+            .filter(|t| *t < extent && fits(*t))
+            .min_by_key(|t| (extent % t, -t))
+            .unwrap_or(1)
     }
 
     fn looped(&mut self, var: Var, span: Span, step: i64, body: &[Stmt]) -> Emitted<()> {

@@ -115,11 +115,8 @@ impl<'f> Emitter<'_, 'f> {
                 Val::Value(if swap { self.math().bin(*op, y, x) } else { self.math().bin(*op, x, y) })
             }
             Expr::Fma(a, b, c) => {
-                let all = [
-                    self.eval(a, copy, leaves)?,
-                    self.eval(b, copy, leaves)?,
-                    self.eval(c, copy, leaves)?,
-                ];
+                let all =
+                    [self.eval(a, copy, leaves)?, self.eval(b, copy, leaves)?, self.eval(c, copy, leaves)?];
                 let [a, b, c] = self.alike(all);
                 Val::Value(self.math().fma(a, b, c))
             }

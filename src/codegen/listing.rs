@@ -9,9 +9,13 @@ use iced_x86::{Decoder, DecoderOptions, Formatter, Instruction, NasmFormatter};
 /// stand behind the code are not told apart from it.
 #[cfg(target_arch = "x86_64")]
 pub(super) fn assembly(bytes: &[u8]) -> String {
-    let instructions: Vec<Instruction> = Decoder::with_ip(64, bytes, 0, DecoderOptions::NONE).iter().collect();
-    let mut labels: BTreeMap<u64, usize> =
-        instructions.iter().filter(|i| i.near_branch_target() != 0).map(|i| (i.near_branch_target(), 0)).collect();
+    let instructions: Vec<Instruction> =
+        Decoder::with_ip(64, bytes, 0, DecoderOptions::NONE).iter().collect();
+    let mut labels: BTreeMap<u64, usize> = instructions
+        .iter()
+        .filter(|i| i.near_branch_target() != 0)
+        .map(|i| (i.near_branch_target(), 0))
+        .collect();
     for (number, label) in labels.values_mut().enumerate() {
         *label = number;
     }

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex};
 
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{
-    AbiParam, ExternalName, Function, GlobalValue, GlobalValueData, Signature, UserExternalName, UserFuncName, types,
+    AbiParam, ExternalName, Function, GlobalValue, GlobalValueData, Signature, UserExternalName,
+    UserFuncName, types,
 };
 use cranelift_codegen::isa::{CallConv, OwnedTargetIsa, TargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
@@ -89,9 +90,9 @@ pub fn compile(nests: &[Nest], isa: &Isa) -> Result<Code, CodegenError> {
         let function = function?;
         let relocs: Vec<ModuleReloc> =
             function.relocs.iter().map(|r| ModuleReloc::from_mach_reloc(r, &function.clif, *id)).collect();
-        module.define_function_bytes(*id, function.alignment, &function.bytes, &relocs).map_err(|e| {
-            CodegenError::Backend { nest: nest.name.clone(), message: e.to_string() }
-        })?;
+        module
+            .define_function_bytes(*id, function.alignment, &function.bytes, &relocs)
+            .map_err(|e| CodegenError::Backend { nest: nest.name.clone(), message: e.to_string() })?;
         bytes.push(function.bytes);
     }
     module.finalize_definitions().map_err(|e| whole(e.to_string()))?;
@@ -237,8 +238,8 @@ fn target(isa: &Isa) -> Result<OwnedTargetIsa, CodegenError> {
     ] {
         flags.set(name, value).map_err(|e| fail(e.to_string()))?;
     }
-    let mut builder =
-        cranelift_native::builder_with_options(cfg!(not(target_arch = "x86_64"))).map_err(|e| fail(e.to_owned()))?;
+    let mut builder = cranelift_native::builder_with_options(cfg!(not(target_arch = "x86_64")))
+        .map_err(|e| fail(e.to_owned()))?;
     for feature in isa.features() {
         for flag in cranelift_flags(*feature) {
             builder.enable(flag).map_err(|e| fail(e.to_string()))?;

@@ -111,9 +111,7 @@ pub(super) fn wants_value(stmts: &[Stmt], var: Var) -> bool {
             let (IdxExpr::Div(a, _) | IdxExpr::Mod(a, _) | IdxExpr::Table(_, a)) = value;
             has(a)
         }
-        Stmt::Let { value, .. } | Stmt::Set { value, .. } | Stmt::Store { value, .. } => {
-            index_in(value, var)
-        }
+        Stmt::Let { value, .. } | Stmt::Set { value, .. } | Stmt::Store { value, .. } => index_in(value, var),
     })
 }
 
@@ -134,7 +132,9 @@ pub(super) fn straight_size(stmts: &[Stmt]) -> Option<usize> {
     for stmt in stmts {
         sum += match stmt {
             Stmt::For { kind: LoopKind::Vec, body, .. } => straight_size(body)?,
-            Stmt::For { kind: LoopKind::Jam, extent, body, .. } => straight_size(body)?.checked_mul(*extent)?,
+            Stmt::For { kind: LoopKind::Jam, extent, body, .. } => {
+                straight_size(body)?.checked_mul(*extent)?
+            }
             Stmt::For { kind: LoopKind::Serial | LoopKind::Free | LoopKind::Par, .. } | Stmt::If { .. } => {
                 return None;
             }
@@ -154,11 +154,9 @@ fn size(e: &Expr) -> usize {
         Expr::Un(UnOp::Floor | UnOp::Ceil | UnOp::Round, a) => 8 + size(a),
         Expr::Un(UnOp::Exp | UnOp::Log | UnOp::Tanh | UnOp::Erf, a) => 40 + size(a),
         Expr::Bin(BinOp::Pow, a, b) => 120 + size(a) + size(b),
-        Expr::Bin(
-            BinOp::Add | BinOp::Sub | BinOp::Mul | BinOp::Div | BinOp::Min | BinOp::Max,
-            a,
-            b,
-        ) => 1 + size(a) + size(b),
+        Expr::Bin(BinOp::Add | BinOp::Sub | BinOp::Mul | BinOp::Div | BinOp::Min | BinOp::Max, a, b) => {
+            1 + size(a) + size(b)
+        }
         Expr::Fma(a, b, c) => 1 + size(a) + size(b) + size(c),
         Expr::Select { a, b, then, other, .. } => 2 + size(a) + size(b) + size(then) + size(other),
     }

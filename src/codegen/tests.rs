@@ -144,7 +144,13 @@ fn extrema_pass_nan_from_either_side() {
                     Expr::bin(BinOp::Max, p.clone(), 0.0.into()),
                     Expr::bin(BinOp::Min, 0.0.into(), p.clone()),
                     Expr::bin(BinOp::Max, p.clone(), f32::NAN.into()),
-                    Expr::select(Cmp::Lt, p.clone(), q, Expr::un(UnOp::Abs, p.clone()), Expr::un(UnOp::Neg, p)),
+                    Expr::select(
+                        Cmp::Lt,
+                        p.clone(),
+                        q,
+                        Expr::un(UnOp::Abs, p.clone()),
+                        Expr::un(UnOp::Neg, p),
+                    ),
                 ];
                 for (row, out) in outs.into_iter().enumerate() {
                     b.store(y, &[Affine::k(row as i64), at.clone()], out);
@@ -165,7 +171,13 @@ fn extrema_pass_nan_from_either_side() {
                 2 => max(p, 0.0),
                 3 => min(p, 0.0),
                 4 => nan,
-                _ => if p < q { p.abs() } else { -p },
+                _ => {
+                    if p < q {
+                        p.abs()
+                    } else {
+                        -p
+                    }
+                }
             }
         };
         check(&nest, &[xs.clone(), zs.clone(), vec![0.0; 48]], 2, want);

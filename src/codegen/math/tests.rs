@@ -46,7 +46,11 @@ fn ulp(got: f32, want: f64) -> f64 {
     if got.is_infinite() || rounded.is_infinite() {
         // One rounding away from infinity.
         let near = |x: f32| x.is_infinite() || x.abs() == f32::MAX;
-        return if near(got) && near(rounded) && got.signum() == rounded.signum() { 1.0 } else { f64::INFINITY };
+        return if near(got) && near(rounded) && got.signum() == rounded.signum() {
+            1.0
+        } else {
+            f64::INFINITY
+        };
     }
     let exponent = want.abs().log2().floor().max(-126.0);
     (f64::from(got) - want).abs() / (exponent - 23.0).exp2()
@@ -55,9 +59,38 @@ fn ulp(got: f32, want: f64) -> f64 {
 /// Special numbers, and every `stride`-th bit pattern of those within `limit`, both signs.
 fn sweep(limit: f32, stride: usize) -> Vec<f32> {
     let mut out = vec![
-        0.0, -0.0, 1.0, -1.0, 0.5, 1.5, 2.5, -0.5, -1.5, -2.5, 8_388_607.5, -8_388_607.5, 8_388_608.0, 1e30,
-        f32::MAX, f32::MIN, f32::MIN_POSITIVE, 1e-45, -1e-45, 1e-40, f32::INFINITY, f32::NEG_INFINITY, f32::NAN,
-        88.72, 88.73, -87.33, -87.34, -103.97, -103.98, -104.0, 89.0, -105.0,
+        0.0,
+        -0.0,
+        1.0,
+        -1.0,
+        0.5,
+        1.5,
+        2.5,
+        -0.5,
+        -1.5,
+        -2.5,
+        8_388_607.5,
+        -8_388_607.5,
+        8_388_608.0,
+        1e30,
+        f32::MAX,
+        f32::MIN,
+        f32::MIN_POSITIVE,
+        1e-45,
+        -1e-45,
+        1e-40,
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        f32::NAN,
+        88.72,
+        88.73,
+        -87.33,
+        -87.34,
+        -103.97,
+        -103.98,
+        -104.0,
+        89.0,
+        -105.0,
     ];
     for bits in (0..=limit.to_bits()).step_by(stride) {
         out.push(f32::from_bits(bits));
@@ -77,7 +110,12 @@ fn worst(xs: &[f32], zs: &[f32], f: &dyn Fn(Expr, Expr) -> Expr, want: impl Fn(f
             let same = v.to_bits() == s.to_bits() || (v.is_nan() && s.is_nan());
             assert!(same, "{}: lane {v} and scalar {s} of {x}, {z}", isa.name());
             let error = ulp(*v, want(f64::from(*x), f64::from(*z)));
-            assert!(error < 8.0, "{}: f({x:e}, {z:e}) = {v:e}, not {:e}", isa.name(), want(f64::from(*x), f64::from(*z)));
+            assert!(
+                error < 8.0,
+                "{}: f({x:e}, {z:e}) = {v:e}, not {:e}",
+                isa.name(),
+                want(f64::from(*x), f64::from(*z))
+            );
             worst = f64::max(worst, error);
         }
     }
@@ -129,8 +167,26 @@ fn erf_is_accurate() {
 fn powers_are_accurate() {
     let bases = sweep(f32::MAX, 8_000_009);
     let exponents = [
-        0.75, 0.5, -0.75, 2.0, 3.0, -1.0, 0.0, 1.0, 10.0, -7.5, 0.001, 31.0, 33.3, -1e9, 1e30, 1e-30,
-        f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1e-45,
+        0.75,
+        0.5,
+        -0.75,
+        2.0,
+        3.0,
+        -1.0,
+        0.0,
+        1.0,
+        10.0,
+        -7.5,
+        0.001,
+        31.0,
+        33.3,
+        -1e9,
+        1e30,
+        1e-30,
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        f32::NAN,
+        1e-45,
     ];
     // The two bases that are documented to differ from C.
     let bases = bases.iter().filter(|x| **x != f32::NEG_INFINITY && x.to_bits() != 0x8000_0000);
