@@ -205,6 +205,11 @@ impl Binary {
                     .fill(&[away]),
             );
         }
+        for f in [BinaryFn::Max, BinaryFn::Min] {
+            let nan = [Fill::Normal, Fill::SomeNan];
+            all.push(Case::new("right NaN", Self::of(f), vec![act(1, 7, &[]), act(1, 7, &[])]).fill(&nan));
+            all.push(Case::new("NaN", Self::with(f, Number::Right(0.5)), vec![act(1, 7, &[])]).fill(&nan[1..]));
+        }
         let volume = || act(1, 2, &[("d", 2), ("h", 3), ("w", 2)]);
         all.push(Case::new("max of three", Self::of(BinaryFn::Max), vec![volume(), volume(), act(1, 1, &[])]));
         all.push(Case::new("bias", Self::of(BinaryFn::Add), vec![hw(2, 3, 2, 2), weight(&[("c", 3)])]));

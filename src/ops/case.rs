@@ -1,6 +1,7 @@
 //! Test cases of operations as data; the harness runs each on every engine and holds it against the reference.
 
 use super::Op;
+use crate::support::random::Random;
 use crate::tensor::ty::TensorTy;
 
 /// One operation on inputs of given types.
@@ -27,12 +28,31 @@ pub enum Fill {
     Uniform(f32, f32),
     /// Integers `0..n` as numbers.
     Labels(usize),
+    /// -1 or 1.
+    Signs,
+    /// Standard normal, every fifth element NaN.
+    SomeNan,
 }
 
 impl Case {
     /// A case with normal inputs and a tolerance of 1e-5.
     pub fn new(name: impl Into<String>, op: impl Into<Op>, inputs: Vec<TensorTy>) -> Self {
         Self { name: name.into(), op: op.into(), inputs, fill: Vec::new(), tolerance: 1e-5 }
+    }
+
+    /// The values of input `i`, row-major in the order of its type.
+    pub fn data(&self, i: usize, seed: u64) -> Vec<f32> {
+        let fill = self.fill.get(i).copied().unwrap_or(Fill::Normal);
+        let random = Random::new(seed, &format!("{}/{i}", self.name));
+        let draw = |k: u64| match fill {
+            Fill::Normal => random.normal(k) as f32,
+            Fill::Uniform(lo, hi) => random.uniform(k, lo, hi),
+            Fill::Labels(n) => random.below(k, n as u64) as f32,
+            Fill::Signs => 2.0 * random.below(k, 2) as f32 - 1.0,
+            Fill::SomeNan if k % 5 == 3 => f32::NAN,
+            Fill::SomeNan => random.normal(k) as f32,
+        };
+        (0..self.inputs[i].len() as u64).map(draw).collect()
     }
 
     /// Sets how inputs are filled.

@@ -176,7 +176,7 @@ impl Unary {
         Ok(Self { f: row.f, args })
     }
 
-    /// Test cases: every function on a grid, and on magnitudes that overflow careless forms.
+    /// Test cases: every function on a grid, on magnitudes that overflow careless forms, some on NaN.
     pub fn cases() -> Vec<Case> {
         let mut all = Vec::new();
         for row in ROWS {
@@ -195,6 +195,12 @@ impl Unary {
                 Case::new(format!("{} far", row.name), op, vec![act(1, 33, &[])]).fill(&[far]).tolerance(4e-6),
             );
         }
+        for f in [UnaryFn::Relu, UnaryFn::Sigmoid, UnaryFn::Softplus, UnaryFn::Elu, UnaryFn::HardSwish] {
+            let name = format!("{} of NaN", f.row().name);
+            all.push(Case::new(name, Self::of(f), vec![act(1, 4, &[("t", 5)])]).fill(&[Fill::SomeNan]));
+        }
+        let relu6 = Self { f: UnaryFn::Clip, args: [0.0, 6.0] };
+        all.push(Case::new("clip of NaN", relu6, vec![act(1, 4, &[("t", 5)])]).fill(&[Fill::SomeNan]));
         let one_sided = Self { f: UnaryFn::Clip, args: [0.0, f32::INFINITY] };
         all.push(Case::new("clip from below", one_sided, vec![act(1, 2, &[("d", 2), ("h", 2), ("w", 3)])]));
         all

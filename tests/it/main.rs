@@ -2,5 +2,6 @@
 //! `tidy`, which reads the sources.
 
 mod cli;
+mod ops;
 mod support;
 mod tidy;
