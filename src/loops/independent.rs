@@ -2,7 +2,8 @@
 //! independent iterations and is not proved to keep the promise, as a sentence.
 //!
 //! The proof: for every buffer that a loop body stores into there is a dimension in which all accesses of that body
-//! move by the same `c` per iteration and spread over less than `|c|` within one. So an iteration owns what it touches.
+//! move by the same `c` per iteration and spread over less than `|c|` within one, but for parts that are multiples of
+//! `c * extent`: remainders by that then tell iterations apart. So an iteration owns what it touches.
 
 use super::print::Names;
 use super::range::{Facts, Interval, gcd};
@@ -24,7 +25,7 @@ pub(super) fn check(nest: &Nest) -> Vec<String> {
         if let Stmt::For { var, extent, kind, body } = s
             && *kind != LoopKind::Serial
             && *extent > 1
-            && let Some(buf) = shared(nest, *var, body)
+            && let Some(buf) = shared(nest, (*var, *extent), body)
         {
             let (var, buf) = (names.var(*var), &nest.bufs[buf].name);
             errors.push(format!(
@@ -78,7 +79,7 @@ fn apart(x: &Affine, fx: &Facts, y: &Affine, fy: &Facts) -> bool {
 }
 
 /// A buffer that the body of the loop over `var` stores into without a proof that each iteration owns its part.
-fn shared(nest: &Nest, var: Var, body: &[Stmt]) -> Option<usize> {
+fn shared(nest: &Nest, var: (Var, usize), body: &[Stmt]) -> Option<usize> {
     let all = accesses(body);
     let inner = ranges(nest, body);
     let stored: Vec<usize> = all.iter().filter(|a| a.stores).map(|a| a.buf.index()).collect();
@@ -88,15 +89,20 @@ fn shared(nest: &Nest, var: Var, body: &[Stmt]) -> Option<usize> {
     })
 }
 
-fn owned<'a>(var: Var, inner: &Facts, indices: impl Iterator<Item = &'a Affine>) -> bool {
+fn owned<'a>((var, extent): (Var, usize), inner: &Facts, indices: impl Iterator<Item = &'a Affine>) -> bool {
     let mut outer: Option<Affine> = None;
     let mut spread: Option<Interval> = None;
     for a in indices {
         // The part that is the same throughout an iteration, with the step in it, and the part that moves within one.
-        let (mut fixed, mut moving) = (Affine::default(), Affine::k(a.k));
+        let turn = i128::from(a.coefficient(var)).abs() * extent as i128;
+        let k = i64::try_from(turn).ok().filter(|t| *t > 0).map_or(a.k, |t| a.k.rem_euclid(t));
+        let (mut fixed, mut moving) = (Affine::default(), Affine::k(k));
         for (v, c) in &a.terms {
-            let part = if inner.range(*v).is_some() { &mut moving } else { &mut fixed };
-            *part = part.plus(*v, *c);
+            match inner.range(*v) {
+                None => fixed = fixed.plus(*v, *c),
+                Some(_) if turn > 0 && i128::from(*c) % turn == 0 => {}
+                Some(_) => moving = moving.plus(*v, *c),
+            }
         }
         if outer.get_or_insert_with(|| fixed.clone()) != &fixed {
             return false;

@@ -273,6 +273,16 @@ pub enum UnOp {
     Erf,
 }
 
+impl UnOp {
+    /// Whether processors have an instruction for it.
+    pub fn is_simple(self) -> bool {
+        match self {
+            UnOp::Neg | UnOp::Abs | UnOp::Sqrt | UnOp::Floor | UnOp::Ceil | UnOp::Round => true,
+            UnOp::Exp | UnOp::Log | UnOp::Tanh | UnOp::Erf => false,
+        }
+    }
+}
+
 /// Functions of two operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "named as in mathematics")]

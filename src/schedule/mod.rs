@@ -1,8 +1,30 @@
 //! Canonical loop nests to scheduled ones: who runs in parallel, what is vectorised, what stays in registers. In: a nest
 //! of `Free` and `Serial` loops; out: a nest that computes the same bits and whose outermost statements are `Par` loops.
-//! The order in which a sum is added up never changes here. (The memory plan lives beside it.)
+//!
+//! 1. [`collapse`]: loops of one turn go, neighbouring loops over contiguous elements become one;
+//! 2. [`profile`]: what one turn of a perfect nest reads, writes and computes;
+//! 3. [`plan`]: which loop gets the vector lanes, which loops are register tiles, in which order the rest runs;
+//! 4. [`emit`]: the nest rewritten so.
+//!
+//! Only independent loops are split, exchanged or repeated; the order in which a sum is added up never changes. Nothing
+//! depends on the number of threads. (The memory plan lives beside this.)
 
-use crate::loops::{LoopKind, Nest, Stmt};
+mod collapse;
+mod emit;
+mod plan;
+mod profile;
+#[cfg(test)]
+mod tests;
+
+use crate::loops::independent::dependent_statements;
+use crate::loops::walk::each;
+use crate::loops::{LoopKind, Nest, Stmt, Var};
+
+/// Below so many scalar operations a nest is not worth sharing out.
+const WORK_MIN: f64 = 16384.0;
+
+/// A loop that has at least so many turns is worth sharing out.
+const SHARES_MIN: usize = 8;
 
 /// What the machine offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,19 +40,143 @@ pub struct Target {
 pub struct Scheduled {
     /// Ready for code generation.
     pub nest: Nest,
-    /// What was decided, for tables: `direct 2x6 f32x4`.
+    /// How its main part computes, for tables: `direct 8x6 f32x4` (8 neighbouring elements by 6 in registers at a time).
     pub note: String,
+    /// What was decided and why, a sentence per outermost part.
+    pub why: Vec<String>,
 }
 
 /// Schedules a nest for a machine.
-pub fn schedule(mut nest: Nest, _target: &Target) -> Scheduled {
-    match nest.body.as_mut_slice() {
-        [Stmt::For { kind: kind @ LoopKind::Free, .. }] => *kind = LoopKind::Par,
-        _ => {
-            let var = nest.fresh_var("once");
-            let body = std::mem::take(&mut nest.body);
-            nest.body = vec![Stmt::For { var, extent: 1, kind: LoopKind::Par, body }];
+pub fn schedule(mut nest: Nest, target: &Target) -> Scheduled {
+    collapse::drop_single_turns(&mut nest);
+    collapse::collapse(&mut nest);
+    let body = std::mem::take(&mut nest.body);
+    let mut parts = Vec::new();
+    for stmt in body {
+        distribute(&mut nest, stmt, &mut parts);
+    }
+    let mut s = Scheduler { nest, target, notes: Vec::new() };
+    let work = parts.iter().map(|p| profile::work(std::slice::from_ref(p))).sum::<f64>();
+    let body: Vec<Stmt> = parts.into_iter().flat_map(|p| s.statement(p, LoopKind::Par)).collect();
+    let Scheduler { mut nest, target: _, notes } = s;
+    nest.body = body;
+    let all_par = nest.body.iter().all(|s| matches!(s, Stmt::For { kind: LoopKind::Par, .. }));
+    if !all_par || work < WORK_MIN || !dependent_statements(&nest).is_empty() {
+        run_once(&mut nest);
+    }
+    let main = notes.iter().max_by(|a, b| a.work.total_cmp(&b.work));
+    let note = main.map_or("scalar", |n| &n.short).to_owned();
+    Scheduled { nest, note, why: notes.into_iter().map(|n| n.long).collect() }
+}
+
+/// Puts everything into one chunk.
+fn run_once(nest: &mut Nest) {
+    for s in &mut nest.body {
+        if let Stmt::For { kind: kind @ LoopKind::Par, .. } = s {
+            *kind = LoopKind::Serial;
         }
     }
-    Scheduled { nest, note: "loops".to_owned() }
+    let var = nest.fresh_var("once");
+    let body = std::mem::take(&mut nest.body);
+    nest.body = vec![Stmt::For { var, extent: 1, kind: LoopKind::Par, body }];
+}
+
+/// A perfect nest whose innermost statements are independent loops again becomes one nest for each of them, so that the
+/// loops of each can be ordered for itself.
+fn distribute(nest: &mut Nest, stmt: Stmt, parts: &mut Vec<Stmt>) {
+    let (dims, body) = peel(stmt);
+    let all_free = body.iter().all(|s| matches!(s, Stmt::For { kind: LoopKind::Free, .. }));
+    if dims.is_empty() || body.len() < 2 || !all_free {
+        parts.extend(wrap(&dims, body));
+        return;
+    }
+    for inner in body {
+        let whole = wrap(&dims, vec![inner]);
+        for copy in nest.copy_fresh(&whole) {
+            distribute(nest, copy, parts);
+        }
+    }
+}
+
+/// A loop of a perfect nest.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Dim {
+    var: Var,
+    extent: usize,
+}
+
+/// The `Free` loops around a list of statements, outermost first, and the list.
+fn peel(stmt: Stmt) -> (Vec<Dim>, Vec<Stmt>) {
+    let mut dims = Vec::new();
+    let mut body = vec![stmt];
+    loop {
+        match body.pop() {
+            Some(Stmt::For { var, extent, kind: LoopKind::Free, body: inner }) if body.is_empty() => {
+                dims.push(Dim { var, extent });
+                body = inner;
+            }
+            last => {
+                body.extend(last);
+                return (dims, body);
+            }
+        }
+    }
+}
+
+/// `Free` loops around `body`.
+fn wrap(dims: &[Dim], body: Vec<Stmt>) -> Vec<Stmt> {
+    let around = |body, d: &Dim| vec![Stmt::For { var: d.var, extent: d.extent, kind: LoopKind::Free, body }];
+    dims.iter().rev().fold(body, around)
+}
+
+/// What was decided on one part, and how much it works.
+struct Note {
+    work: f64,
+    short: String,
+    long: String,
+}
+
+struct Scheduler<'t> {
+    nest: Nest,
+    target: &'t Target,
+    notes: Vec<Note>,
+}
+
+impl Scheduler<'_> {
+    /// Schedules one statement; its outermost loop becomes a loop of kind `outer`.
+    fn statement(&mut self, stmt: Stmt, outer: LoopKind) -> Vec<Stmt> {
+        let (mut dims, body) = peel(stmt);
+        let mut perfect = true;
+        each(&body, &mut |s| perfect &= !matches!(s, Stmt::For { kind: LoopKind::Free, .. }));
+        if !dims.is_empty() && perfect {
+            let profile = profile::Profile::of(&self.nest, &body);
+            let plan = plan::plan(&dims, &profile, self.target);
+            let (short, long) = plan.describe(&self.nest, &dims, &profile);
+            let turns: f64 = dims.iter().map(|d| d.extent as f64).product();
+            self.notes.push(Note { work: profile.work * turns, short, long });
+            return emit::emit(&mut self.nest, &dims, &body, &plan, outer);
+        }
+        // Loops inside are scheduled for themselves; around them the loop to share out goes outermost.
+        let first = plan::shared_loop(dims.iter().map(|d| d.extent));
+        let shared = first.map(|at| dims.remove(at));
+        let mut out: Vec<Stmt> = body.into_iter().flat_map(|s| self.inner(s)).collect();
+        for d in dims.iter().rev() {
+            out = vec![Stmt::For { var: d.var, extent: d.extent, kind: LoopKind::Serial, body: out }];
+        }
+        if let Some(d) = shared {
+            out = vec![Stmt::For { var: d.var, extent: d.extent, kind: outer, body: out }];
+        }
+        out
+    }
+
+    fn inner(&mut self, mut s: Stmt) -> Vec<Stmt> {
+        match &mut s {
+            Stmt::For { kind: LoopKind::Free, .. } => self.statement(s, LoopKind::Serial),
+            Stmt::For { body: list, .. } | Stmt::If { then: list, .. } => {
+                *list = std::mem::take(list).into_iter().flat_map(|s| self.inner(s)).collect();
+                vec![s]
+            }
+            Stmt::Idx { .. } | Stmt::Let { .. } | Stmt::Set { .. } | Stmt::Store { .. } => vec![s],
+        }
+    }
 }
