@@ -5,6 +5,8 @@
 //! move by the same `c` per iteration and spread over less than `|c|` within one, but for parts that are multiples of
 //! `c * extent`: remainders by that then tell iterations apart. So an iteration owns what it touches.
 
+use std::collections::BTreeSet;
+
 use super::print::Names;
 use super::range::{Facts, Interval, gcd};
 use super::walk::{Access, accesses, each};
@@ -39,10 +41,11 @@ pub(super) fn check(nest: &Nest) -> Vec<String> {
 
 /// Pairs of outermost statements of which one touches what the other stores.
 pub fn dependent_statements(nest: &Nest) -> Vec<String> {
-    let lists: Vec<(Facts, Vec<Access<'_>>)> = nest
+    let lists: Vec<Touched<'_>> = nest
         .body
         .iter()
-        .map(|s| (ranges(nest, std::slice::from_ref(s)), accesses(std::slice::from_ref(s))))
+        .map(std::slice::from_ref)
+        .map(|stmts| Touched { nest, stmts, facts: ranges(nest, stmts), accesses: accesses(stmts) })
         .collect();
     let mut errors = Vec::new();
     for i in 0..lists.len() {
@@ -58,11 +61,26 @@ pub fn dependent_statements(nest: &Nest) -> Vec<String> {
     errors
 }
 
-fn clash(one: &(Facts, Vec<Access<'_>>), two: &(Facts, Vec<Access<'_>>)) -> Option<usize> {
-    for a in &one.1 {
-        for b in &two.1 {
-            let disjoint = a.at.iter().zip(b.at).any(|(x, y)| apart(x, &one.0, y, &two.0));
-            if a.buf == b.buf && (a.stores || b.stores) && !disjoint {
+/// What one outermost statement touches.
+struct Touched<'a> {
+    nest: &'a Nest,
+    stmts: &'a [Stmt],
+    facts: Facts,
+    accesses: Vec<Access<'a>>,
+}
+
+fn clash(one: &Touched<'_>, two: &Touched<'_>) -> Option<usize> {
+    let disjoint = |x: &Affine, y: &Affine| {
+        apart(x, &one.facts, y, &two.facts)
+            || match (values(one.nest, one.stmts, x), values(two.nest, two.stmts, y)) {
+                (Some(x), Some(y)) => x.is_disjoint(&y),
+                _ => false,
+            }
+    };
+    for a in &one.accesses {
+        for b in &two.accesses {
+            let shared = a.buf == b.buf && (a.stores || b.stores);
+            if shared && !a.at.iter().zip(b.at).any(|(x, y)| disjoint(x, y)) {
                 return Some(a.buf.index());
             }
         }
@@ -85,8 +103,54 @@ fn shared(nest: &Nest, var: (Var, usize), body: &[Stmt]) -> Option<usize> {
     let stored: Vec<usize> = all.iter().filter(|a| a.stores).map(|a| a.buf.index()).collect();
     stored.into_iter().find(|buf| {
         let ats: Vec<&[Affine]> = all.iter().filter(|a| a.buf.index() == *buf).map(|a| a.at).collect();
-        !(0..nest.bufs[*buf].dims.len()).any(|d| owned(var, &inner, ats.iter().map(|at| &at[d])))
+        !(0..nest.bufs[*buf].dims.len()).any(|d| {
+            let places = ats.first().and_then(|at| place(nest, body, &at[d]));
+            match places {
+                Some(at) if ats.iter().all(|other| other[d] == ats[0][d]) => {
+                    owned(var, &inner, [at].into_iter())
+                }
+                _ => owned(var, &inner, ats.iter().map(|at| &at[d])),
+            }
+        })
     })
+}
+
+/// The place in a table without repetitions that the index `a` is read from, if it is read there and nowhere else.
+fn place<'a>(nest: &Nest, stmts: &'a [Stmt], a: &Affine) -> Option<&'a Affine> {
+    let [(var, _)] = a.terms.as_slice() else { return None };
+    let mut found = None;
+    each(stmts, &mut |s| {
+        if let Stmt::Idx { var: bound, value: IdxExpr::Table(t, at) } = s
+            && bound == var
+        {
+            let table = &nest.tables[t.index()];
+            let distinct = table.iter().collect::<BTreeSet<_>>().len() == table.len();
+            found = distinct.then_some(at);
+        }
+    });
+    found
+}
+
+/// All values that the index `a` can have, where it is read from a table or counted by a short loop.
+fn values(nest: &Nest, stmts: &[Stmt], a: &Affine) -> Option<BTreeSet<i64>> {
+    const MANY: usize = 1 << 16;
+    let (var, c) = match a.terms.as_slice() {
+        [] => return Some(BTreeSet::from([a.k])),
+        [(var, c)] => (var, c),
+        _ => return None,
+    };
+    let mut found: Option<BTreeSet<i64>> = None;
+    each(stmts, &mut |s| match s {
+        Stmt::Idx { var: bound, value: IdxExpr::Table(t, _) } if bound == var => {
+            found = Some(nest.tables[t.index()].iter().map(|v| c * v + a.k).collect());
+        }
+        Stmt::For { var: bound, extent, kind: _, body: _ } if bound == var && *extent <= MANY => {
+            found = Some((0..*extent as i64).map(|v| c * v + a.k).collect());
+        }
+        Stmt::For { .. } | Stmt::Idx { .. } | Stmt::If { .. } => {}
+        Stmt::Let { .. } | Stmt::Set { .. } | Stmt::Store { .. } => {}
+    });
+    found
 }
 
 fn owned<'a>((var, extent): (Var, usize), inner: &Facts, indices: impl Iterator<Item = &'a Affine>) -> bool {

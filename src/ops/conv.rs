@@ -41,7 +41,10 @@ fn make(args: &CallArgs, inputs: &[&TensorTy]) -> Result<Made, OpError> {
     let weight = op.geometry.weight_ty(x, channels, &out)?;
     let bias = if op.bias { Some(op.geometry.bias_ty(x, channels, &out)?) } else { None };
     let fans = op.geometry.fans(x.c(), channels);
-    let weights = start::specs("conv", args, weight, fans, bias)?;
+    let mut weights = start::specs("conv", args, weight, fans, bias)?;
+    if let (Linking::Table(table), Some(spec)) = (&op.geometry.links, weights.first_mut()) {
+        spec.init = start::for_links(spec.init.clone(), table, &spec.ty)?;
+    }
     Ok(Made { ops: vec![op.into()], weights })
 }
 
@@ -175,11 +178,7 @@ impl OpRules for Conv {
 
     fn lower(&self, cx: &mut LowerCx<'_>) {
         let windows = self.checked(cx.input(0));
-        match &self.geometry.links {
-            Linking::Dense => conv_nest::grouped(cx, self, &windows, 1),
-            Linking::Groups(g) => conv_nest::grouped(cx, self, &windows, *g),
-            Linking::Table(table) => conv_nest::table(cx, self, &windows, table),
-        }
+        conv_nest::lower(cx, self, &windows);
     }
 
     fn wants(&self, inputs: &[&TensorTy], _out: &TensorTy) -> Wants {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use super::args::Links;
 use super::case::Case;
 use super::conv::Conv;
+use super::conv_grad::ConvGrad;
 use super::geometry::{Geometry, Linking, Share};
+use super::unconv::Unconv;
 use super::window::{Padding, WindowSpec};
 use crate::tensor::ty::TensorTy;
 
@@ -164,18 +166,74 @@ fn examples_of_sharing() -> Vec<Example> {
     ]
 }
 
+impl Example {
+    /// The output's type.
+    fn y(&self) -> TensorTy {
+        let (windows, _) = self.geometry.window.resolve(&self.x, false).expect("a legal geometry");
+        let mut dims = vec![self.x.n(), self.channels];
+        dims.extend(windows.iter().map(|w| w.out));
+        self.x.with_dims(&dims).expect("a small tensor")
+    }
+}
+
 /// Cases of the forward operation.
 pub(super) fn conv() -> Vec<Case> {
     let case = |e: Example| {
-        let op = Conv { channels: e.channels, geometry: e.geometry, bias: e.bias };
-        let (windows, _) = op.windows(&e.x).expect("a legal geometry");
-        let out: Vec<usize> = windows.iter().map(|w| w.out).collect();
+        let y = e.y();
         let mut inputs = vec![e.x.clone()];
-        inputs.push(op.geometry.weight_ty(&e.x, op.channels, &out).expect("small weights"));
-        if op.bias {
-            inputs.push(op.geometry.bias_ty(&e.x, op.channels, &out).expect("small biases"));
+        inputs.push(e.geometry.weight_ty(&e.x, e.channels, y.grid_dims()).expect("small weights"));
+        if e.bias {
+            inputs.push(e.geometry.bias_ty(&e.x, e.channels, y.grid_dims()).expect("small biases"));
         }
-        Case::new(e.name, op, inputs)
+        Case::new(e.name, Conv { channels: e.channels, geometry: e.geometry, bias: e.bias }, inputs)
     };
     examples().into_iter().map(case).collect()
+}
+
+/// Cases of the transposed operation: each example backwards, to the size it came from and to the least.
+pub(super) fn unconv() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for e in examples().into_iter().chain(examples_of_phases()) {
+        let y = e.y();
+        for (size, suffix) in [(Some(e.x.grid_dims().to_vec()), ""), (None, ", least")] {
+            let op = Unconv { channels: e.x.c(), geometry: e.geometry.clone(), size, bias: e.bias };
+            // The least size may be none at all.
+            let Ok(weight) = op.output(&y).and_then(|out| op.weight_ty(&y, &out)) else { continue };
+            let mut inputs = vec![y.clone(), weight];
+            if e.bias {
+                inputs.push(TensorTy::new([("o", op.channels)]).expect("small biases"));
+            }
+            cases.push(Case::new(format!("{}{suffix}", e.name), op, inputs));
+        }
+    }
+    cases
+}
+
+/// Strides and dilations that make every kind of phase.
+fn examples_of_phases() -> Vec<Example> {
+    let e = Example::new;
+    vec![
+        e("kernel 4, stride 2, pad 1", (3, 4), &[8, 6], 3, &[4, 4])
+            .stride(&[2, 2])
+            .pad(sides(&[(1, 1), (1, 1)])),
+        e("kernel 1, stride 2", (1, 3), &[7, 8], 4, &[1, 1]).stride(&[2, 2]),
+        e("stride and dilation with a common factor", (1, 2), &[13], 3, &[3]).stride(&[4]).dilate(&[2]),
+        e("stride and dilation without", (1, 2), &[16], 3, &[4]).stride(&[3]).dilate(&[2]).pad(Padding::Same),
+        e("many phases", (1, 2), &[13, 15], 3, &[6, 9]).stride(&[5, 7]),
+        e("many phases, padded", (3, 1), &[17, 12], 2, &[12, 8])
+            .stride(&[9, 4])
+            .pad(sides(&[(4, 5), (2, 2)])),
+        e("many phases, dilated", (1, 2), &[29], 2, &[5]).stride(&[33]).pad(sides(&[(9, 3)])).dilate(&[6]),
+        e("depthwise, stride 2", (1, 8), &[9, 8], 8, &[3, 3]).links(Linking::Groups(8)).stride(&[2, 2]),
+    ]
+}
+
+/// Cases of the weight gradient.
+pub(super) fn conv_grad() -> Vec<Case> {
+    let linked = |e: &Example| e.geometry.link_count(e.x.c(), e.channels) > 0;
+    let case = |e: Example| {
+        let inputs = vec![e.x.clone(), e.y()];
+        Case::new(e.name, ConvGrad { geometry: e.geometry }, inputs)
+    };
+    examples().into_iter().filter(linked).map(case).collect()
 }

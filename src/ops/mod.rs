@@ -8,8 +8,11 @@
 
 pub mod args;
 pub mod case;
+mod channel_loops;
 mod conv_cases;
 mod conv_nest;
+#[cfg(test)]
+mod conv_tests;
 pub mod geometry;
 pub mod init;
 pub mod lower;
@@ -18,6 +21,7 @@ mod reduce;
 pub mod role;
 pub mod shape_rules;
 mod start;
+mod unconv_nest;
 pub mod window;
 
 use crate::support::diag::Code;
@@ -80,19 +84,17 @@ ops! {
     Binary(binary::Binary),
     Concat(concat::Concat),
     Conv(conv::Conv),
+    ConvGrad(conv_grad::ConvGrad),
     Copy(copy::Copy),
     Dense(dense::Dense),
     Fold(fold::Fold),
     Identity(identity::Identity),
-    L2Norm(l2norm::L2Norm),
-    Lrn(lrn::Lrn),
-    Norm(norm::Norm),
     Permute(permute::Permute),
     Pool(pool::Pool),
-    PRelu(prelu::PRelu),
     Reshape(reshape::Reshape),
     Softmax(softmax::Softmax),
     Unary(unary::Unary),
+    Unconv(unconv::Unconv),
     Upsample(upsample::Upsample),
 }
 
@@ -340,33 +342,6 @@ pub struct Param {
     pub default: &'static str,
     /// One phrase.
     pub doc: &'static str,
-}
-
-impl Param {
-    /// `name: value`, by name only; may be left out.
-    pub const fn option(
-        name: &'static str,
-        ty: args::ArgTy,
-        default: &'static str,
-        doc: &'static str,
-    ) -> Self {
-        Self { name, positional: false, required: false, ty, default, doc }
-    }
-
-    /// By place or by name; may be left out.
-    pub const fn place(
-        name: &'static str,
-        ty: args::ArgTy,
-        default: &'static str,
-        doc: &'static str,
-    ) -> Self {
-        Self { name, positional: true, required: false, ty, default, doc }
-    }
-
-    /// By place or by name; must be given.
-    pub const fn required(name: &'static str, ty: args::ArgTy, doc: &'static str) -> Self {
-        Self { name, positional: true, required: true, ty, default: "", doc }
-    }
 }
 
 /// What a call makes.

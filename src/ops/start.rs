@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::args::{ArgTy, ArgValue, CallArgs};
+use super::args::{ArgTy, ArgValue, CallArgs, Links};
 use super::init::{self, Init};
 use super::shape_rules::wrong_type;
 use super::{At, OpError, Param, WeightSpec};
@@ -103,6 +103,40 @@ fn flatten(op: &str, value: &ArgValue, into: &mut Vec<f32>) -> Result<(), OpErro
             Ok(())
         }
     }
+}
+
+/// Most values that a pattern is written out for while a call is checked.
+const PATTERN_MAX: usize = 1 << 24;
+
+/// The start of a weight whose links come from a table. Patterns are defined between an output and an input channel; each
+/// link gets the kernel between its two.
+///
+/// # Errors
+/// E0208 when the pattern between all channels would be too large.
+pub(super) fn for_links(init: Init, table: &Links, weight: &TensorTy) -> Result<Init, OpError> {
+    match init {
+        Init::Identity | Init::Bilinear | Init::Gabor(_) => {}
+        Init::He { .. } | Init::Glorot { .. } | Init::Lecun { .. } | Init::Normal { .. } => return Ok(init),
+        Init::Uniform { .. } | Init::Constant(_) | Init::Values(_) => return Ok(init),
+    }
+    let links = weight.position("links").unwrap_or(0);
+    let kernel =
+        weight.names()[links + 1..].iter().map(|n| &**n).zip(weight.dims()[links + 1..].iter().copied());
+    let channels = [("o", table.rows.len()), ("i", table.inputs)];
+    let dense = TensorTy::new(channels.into_iter().chain(kernel)).ok().filter(|ty| ty.len() <= PATTERN_MAX);
+    let Some(dense) = dense.filter(|_| weight.len() <= PATTERN_MAX) else {
+        return Err(OpError::new(codes::E0208, "the layer is too large for a pattern over a table's links"));
+    };
+    let all = init::values(&init, &dense, "", 0);
+    let taps: usize = dense.dims()[2..].iter().product();
+    let mut values = Vec::new();
+    for (o, row) in table.rows.iter().enumerate() {
+        for i in row {
+            values.extend_from_slice(&all[(o * table.inputs + *i as usize) * taps..][..taps]);
+        }
+    }
+    let sets: usize = weight.dims()[..links].iter().product();
+    Ok(Init::Values(Arc::new(values.repeat(sets))))
 }
 
 fn number(op: &str, arg: &'static str, value: &ArgValue) -> Result<f64, OpError> {

@@ -1,0 +1,211 @@
+//! The gradient of a convolution by its weights, as an operation of its own (the language has no name for it):
+//!
+//! `dw[set, o, i, k] = sum over samples n, positions p with set(p) = set of dy[n, o, p] * x[n, i, p*stride + k*dilation - lo]`
+//!
+//! Inputs: `x` and `dy`, the gradient by the layer's output. The result has the dimensions of the layer's weight. It is the
+//! weight gradient of the transposed layer as well, with `x` and `dy` exchanged.
+
+use super::args::Attrs;
+use super::case::Case;
+use super::conv_nest::{seen, serial};
+use super::channel_loops::listed;
+use super::geometry::{Geometry, Linking, Share};
+use super::lower::{LowerCx, ScalarFn, Want, Wants};
+use super::window::Window;
+use super::{Cost, Field, Inferred, OpError, OpInfo, OpRules, Why};
+use crate::loops::{Affine, Expr, LoopKind};
+use crate::support::codes;
+use crate::tensor::array::Array;
+use crate::tensor::ty::TensorTy;
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConvGrad {
+    /// The forward layer's geometry.
+    pub geometry: Geometry,
+}
+
+impl ConvGrad {
+    /// What printed graphs call it.
+    pub const KIND: &'static str = "conv_grad";
+
+    /// The language has no name for it.
+    pub const INFO: &'static [OpInfo] = &[];
+
+    /// From printed attributes.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong.
+    pub fn from_attrs(attrs: &Attrs) -> Result<Self, String> {
+        Ok(Self { geometry: Geometry::from_attrs(attrs)? })
+    }
+
+    /// Test cases.
+    pub fn cases() -> Vec<Case> {
+        super::conv_cases::conv_grad()
+    }
+
+    /// The forward layer's windows on `x`.
+    fn windows(&self, x: &TensorTy, dy: &TensorTy) -> Result<Vec<Window>, OpError> {
+        let (windows, _) = self.geometry.window.resolve(x, false)?;
+        self.geometry.check_channels(x.c(), dy.c())?;
+        let out: Vec<usize> = windows.iter().map(|w| w.out).collect();
+        if x.n() != dy.n() || dy.grid_dims() != out {
+            let message = format!("a gradient {dy} is not one of the layer's output on {x}");
+            return Err(OpError::new(codes::E0206, message));
+        }
+        Ok(windows)
+    }
+}
+
+impl OpRules for ConvGrad {
+    fn kind(&self) -> &'static str {
+        Self::KIND
+    }
+
+    fn attrs(&self) -> Attrs {
+        self.geometry.attrs(Attrs::default())
+    }
+
+    fn infer(&self, inputs: &[&TensorTy]) -> Result<Inferred, OpError> {
+        let (x, dy) = (inputs[0], inputs[1]);
+        self.windows(x, dy)?;
+        let ty = self.geometry.weight_ty(x, dy.c(), dy.grid_dims())?;
+        let why = vec![Why::given("the layer's weight"); ty.dims().len()];
+        Ok(Inferred { ty, why })
+    }
+
+    fn reference(&self, inputs: &[&Array], out: &TensorTy) -> Array {
+        let (x, dy) = (inputs[0], inputs[1]);
+        let windows: Vec<Window> = (0..x.dims.len() - 2)
+            .map(|axis| self.geometry.window.axis(axis, x.dims[axis + 2], false).expect("the shape rule held").0)
+            .collect();
+        let mut dw = Array::zeros(out.dims());
+        self.geometry.for_each_product(&x.dims, dy.dims[1], &windows, |p| {
+            dw.data[p.w] += dy.data[p.y] * x.data[p.x];
+        });
+        dw
+    }
+
+    fn lower(&self, cx: &mut LowerCx<'_>) {
+        let (x, dy) = (cx.input(0).clone(), cx.input(1).clone());
+        let windows = self.windows(&x, &dy).expect("the shape rule accepted these types");
+        let sets = self.geometry.sets(dy.grid_dims()).len();
+        let out = cx.out().clone();
+        // A loop per dimension of the weight, output channels split by group.
+        let split = match self.geometry.links {
+            Linking::Groups(g) => Some((g, dy.c() / g)),
+            Linking::Dense | Linking::Table(_) => None,
+        };
+        let mut dims: Vec<(&str, usize)> = Vec::new();
+        for (d, (name, extent)) in out.names().iter().zip(out.dims()).enumerate() {
+            match split {
+                Some((groups, outs)) if d == sets => dims.extend([("g", groups), ("o", outs)]),
+                _ => dims.push((name, *extent)),
+            }
+        }
+        cx.nested(LoopKind::Free, &dims, |cx, vars| {
+            let mut at: Vec<Affine> = vars.iter().map(|v| Affine::from(*v)).collect();
+            let mut first = Affine::k(0);
+            if let Some((groups, outs)) = split {
+                let member = at.remove(sets + 1);
+                first = &at[sets] * (x.c() / groups) as i64;
+                at[sets] = &(&at[sets] * outs as i64) + &member;
+            }
+            let (o, i, taps) = match &self.geometry.links {
+                Linking::Dense | Linking::Groups(_) => {
+                    (at[sets].clone(), &first + &at[sets + 1], &at[sets + 2..])
+                }
+                Linking::Table(table) => {
+                    let rows = table.rows.iter().enumerate();
+                    let links: Vec<(i64, i64)> =
+                        rows.flat_map(|(o, r)| r.iter().map(move |i| (o as i64, i64::from(*i)))).collect();
+                    let outs: Vec<i64> = links.iter().map(|l| l.0).collect();
+                    let ins: Vec<i64> = links.iter().map(|l| l.1).collect();
+                    let o = listed(cx, "map", &at[sets], &outs);
+                    (o, listed(cx, "from", &at[sets], &ins), &at[sets + 1..])
+                }
+            };
+            let taps: Vec<Affine> =
+                windows.iter().zip(taps).map(|(w, k)| super::conv_nest::tap(&self.geometry, w, k)).collect();
+            let sum = self.sum(cx, &windows, &at[..sets], (&o, &i), &taps);
+            cx.store(&at, sum);
+        });
+    }
+
+    fn wants(&self, inputs: &[&TensorTy], _out: &TensorTy) -> Wants {
+        let windows = self.windows(inputs[0], inputs[1]).expect("the shape rule accepted these types");
+        let mut halo = vec![(0, 0), (0, 0)];
+        halo.extend(windows.iter().map(Window::overhang));
+        Wants { inputs: vec![Want::Halo(halo), Want::Any], output: Want::Order(self.geometry.packing(true)) }
+    }
+
+    fn scalar(&self) -> Option<ScalarFn<'_>> {
+        None
+    }
+
+    fn cost(&self, inputs: &[&TensorTy], _out: &TensorTy) -> Cost {
+        let (x, dy) = (inputs[0], inputs[1]);
+        let positions = dy.n().saturating_mul(dy.grid_dims().iter().product()) as u64;
+        let links = self.geometry.link_count(x.c(), dy.c()) as u64;
+        let macs = positions.saturating_mul(links).saturating_mul(self.geometry.taps() as u64);
+        Cost { macs, flops: macs.saturating_mul(2) }
+    }
+
+    fn field(&self, _input: usize, _inputs: &[&TensorTy], _out: &TensorTy) -> Vec<Field> {
+        Vec::new()
+    }
+}
+
+impl ConvGrad {
+    /// The sum for one weight: over samples and, where a set of weights serves several positions, over those. Rows are summed
+    /// on their own first, so that the rounding error does not grow with the product of all extents.
+    fn sum(
+        &self,
+        cx: &mut LowerCx<'_>,
+        windows: &[Window],
+        set: &[Affine],
+        (o, i): (&Affine, &Affine),
+        taps: &[Affine],
+    ) -> Expr {
+        let dy = cx.input(1).clone();
+        let step: Vec<usize> = match &self.geometry.share {
+            Share::All => vec![1; windows.len()],
+            Share::Tile(t) => t.clone(),
+            Share::None => windows.iter().map(|w| w.out).collect(),
+        };
+        let mut dims: Vec<(String, usize)> = vec![("n".into(), dy.n())];
+        let turns = windows.iter().zip(&step).map(|(w, t)| w.out.div_ceil(*t));
+        dims.extend(dy.grid_names().iter().map(ToString::to_string).zip(turns));
+        let row = dims.pop().into_iter().collect::<Vec<_>>();
+        let total = cx.b.let_(0.0);
+        serial(cx, &dims, |cx, outer| {
+            let sum = cx.b.let_(0.0);
+            serial(cx, &row, |cx, inner| {
+                let at = [outer, inner].concat();
+                let mut p = Vec::new();
+                let mut conds = Vec::new();
+                for (axis, (w, t)) in windows.iter().zip(&step).enumerate() {
+                    let mut position = &at[axis + 1] * *t as i64;
+                    if let Some(set) = set.get(axis) {
+                        position = &position + set;
+                    }
+                    if w.out % t != 0 {
+                        conds.push((&position * -1).offset(w.out as i64 - 1));
+                    }
+                    p.push(position);
+                }
+                let take = |cx: &mut LowerCx<'_>| {
+                    let mut x = vec![at[0].clone(), i.clone()];
+                    x.extend(windows.iter().zip(&p).zip(taps).map(|((w, p), k)| seen(w, p, k)));
+                    let y = [&[at[0].clone(), o.clone()], &p[..]].concat();
+                    let product = Expr::fma(cx.load(1, &y), cx.load(0, &x), sum.into());
+                    cx.b.set(sum, product);
+                };
+                if conds.is_empty() { take(cx) } else { cx.if_(conds, take) }
+            });
+            cx.b.set(total, Expr::Reg(total) + Expr::Reg(sum));
+        });
+        Expr::Reg(total)
+    }
+}
