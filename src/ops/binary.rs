@@ -5,10 +5,11 @@
 //! stands for any. Between weights (in folded graphs) the shorter one's dimensions are the first of the longer one's.
 //! A number stands left or right of the only operand, as in `1 - x` and `x / 255`.
 
-use super::args::{Attr, Attrs, CallArgs};
+use super::args::{ArgTy, Attr, Attrs, CallArgs};
 use super::case::{Case, Fill, act, weight};
+use super::init::{self, Init};
 use super::lower::{LowerCx, ScalarFn, Wants};
-use super::{Cost, Field, Inferred, Made, OpError, OpInfo, OpRules, Why, shape_rules};
+use super::{Cost, Field, Inferred, Made, OpError, OpInfo, OpRules, Param, WeightSpec, Why, shape_rules};
 use crate::loops::{BinOp, Expr};
 use crate::support::codes;
 use crate::tensor::array::Array;
@@ -106,6 +107,22 @@ const fn info(
     OpInfo { name, family: "joining", doc, tensors: (2, most), params: &[], example, make }
 }
 
+/// `f` of a tensor and a weight per channel: the layers `bias` and `scale`.
+fn with_weight(
+    f: BinaryFn,
+    name: &'static str,
+    start: f32,
+    args: &CallArgs,
+    inputs: &[&TensorTy],
+) -> Result<Made, OpError> {
+    let init = match args.get("init") {
+        Some(init) => init::parse("init", init, (1, 1))?,
+        None => Init::Constant(start),
+    };
+    let ty = shape_rules::per_channel(f.sign(), inputs[0].c())?;
+    Ok(Made::op(Binary::of(f)).weight(WeightSpec { name, ty, init, trainable: true }))
+}
+
 impl Binary {
     /// What printed graphs call it.
     pub const KIND: &'static str = "binary";
@@ -155,6 +172,24 @@ impl Binary {
             "net Least(x: [c: 3, h: 4, w: 5], y: [c: 3, h: 4, w: 5]) -> [c: 3, h: 4, w: 5] { min(x, y) }",
             |_, _| Ok(Made::op(Self::of(BinaryFn::Min))),
         ),
+        OpInfo {
+            name: "bias",
+            family: "affine",
+            doc: "Adds a learnt number to each channel.",
+            tensors: (1, 1),
+            params: &[Param::option("init", ArgTy::Init, "zeros", "how the numbers start")],
+            example: "net Shifted(x: [c: 3, h: 4, w: 5]) -> [c: 3, h: 4, w: 5] { x |> bias }",
+            make: |args, inputs| with_weight(BinaryFn::Add, "bias", 0.0, args, inputs),
+        },
+        OpInfo {
+            name: "scale",
+            family: "affine",
+            doc: "Multiplies each channel by a learnt number.",
+            tensors: (1, 1),
+            params: &[Param::option("init", ArgTy::Init, "ones", "how the numbers start")],
+            example: "net Scaled(x: [c: 3, h: 4, w: 5]) -> [c: 3, h: 4, w: 5] { x |> scale }",
+            make: |args, inputs| with_weight(BinaryFn::Mul, "weight", 1.0, args, inputs),
+        },
     ];
 
     /// `f` of two (or more) tensors.

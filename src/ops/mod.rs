@@ -89,8 +89,12 @@ ops! {
     Dense(dense::Dense),
     Fold(fold::Fold),
     Identity(identity::Identity),
+    L2Norm(l2norm::L2Norm),
+    Lrn(lrn::Lrn),
+    Norm(norm::Norm),
     Permute(permute::Permute),
     Pool(pool::Pool),
+    PRelu(prelu::PRelu),
     Reshape(reshape::Reshape),
     Softmax(softmax::Softmax),
     Unary(unary::Unary),
@@ -342,6 +346,33 @@ pub struct Param {
     pub default: &'static str,
     /// One phrase.
     pub doc: &'static str,
+}
+
+impl Param {
+    /// `name: value`, by name only; may be left out.
+    pub const fn option(
+        name: &'static str,
+        ty: args::ArgTy,
+        default: &'static str,
+        doc: &'static str,
+    ) -> Self {
+        Self { name, positional: false, required: false, ty, default, doc }
+    }
+
+    /// By place or by name; may be left out.
+    pub const fn place(
+        name: &'static str,
+        ty: args::ArgTy,
+        default: &'static str,
+        doc: &'static str,
+    ) -> Self {
+        Self { name, positional: true, required: false, ty, default, doc }
+    }
+
+    /// By place or by name; must be given.
+    pub const fn required(name: &'static str, ty: args::ArgTy, doc: &'static str) -> Self {
+        Self { name, positional: true, required: true, ty, default: "", doc }
+    }
 }
 
 /// What a call makes.

@@ -6,7 +6,6 @@ use super::case::{Case, act};
 use super::lower::{LowerCx, ScalarFn, Wants};
 use super::{Cost, Field, Inferred, OpError, OpInfo, OpRules, Why, shape_rules};
 use crate::loops::Affine;
-use crate::support::codes;
 use crate::tensor::array::Array;
 use crate::tensor::ty::TensorTy;
 
@@ -65,11 +64,7 @@ impl OpRules for Permute {
 
     fn infer(&self, inputs: &[&TensorTy]) -> Result<Inferred, OpError> {
         let x = inputs[0];
-        let rank = shape_rules::grid_rank(x);
-        if self.order.len() != rank {
-            let message = format!("a permutation of {} axes on {}", self.order.len(), x.show());
-            return Err(OpError::new(codes::E0209, message));
-        }
+        shape_rules::same_rank("permute", self.order.len(), x)?;
         let from: Vec<usize> = [0, 1].into_iter().chain(self.order.iter().map(|a| a + 2)).collect();
         let dims = from.iter().map(|d| (&x.names()[*d], x.dims()[*d]));
         let ty = TensorTy::new(dims).map_err(|_| shape_rules::too_large("permute", x.dims()))?;

@@ -199,6 +199,19 @@ pub fn channel_weights(
     Ok(())
 }
 
+/// Checks that an operation made for a grid of rank `made` meets one: an instance may be called on another tensor than
+/// the one it was made for.
+///
+/// # Errors
+/// E0215 when the rank differs.
+pub fn same_rank(op: &str, made: usize, x: &TensorTy) -> Result<(), OpError> {
+    if x.is_activation() && grid_rank(x) == made {
+        return Ok(());
+    }
+    let message = format!("this `{op}` was made for a grid of rank {made}, not for {}", x.show());
+    Err(OpError::new(codes::E0215, message))
+}
+
 /// Extent of the channel axis; a weight counts its first dimension.
 pub fn channels(ty: &TensorTy) -> usize {
     let d = usize::from(ty.is_activation());

@@ -1,11 +1,11 @@
 //! Nearest-neighbour upsampling by an integer factor per grid axis: `y[n, c, p] = x[n, c, floor(p / f)]`.
 
-use super::args::{ArgTy, ArgValue, Attr, Attrs, CallArgs};
+use super::args::{ArgTy, Attr, Attrs, CallArgs};
 use super::case::Case;
 use super::lower::{LowerCx, ScalarFn, Wants};
-use super::{At, Cost, Field, Inferred, Made, OpError, OpInfo, OpRules, Param, Why};
+use super::window::per_axis;
+use super::{Cost, Field, Inferred, Made, OpError, OpInfo, OpRules, Param, Why, shape_rules};
 use crate::loops::Affine;
-use crate::support::codes;
 use crate::tensor::array::Array;
 use crate::tensor::ty::TensorTy;
 
@@ -17,17 +17,9 @@ pub struct Upsample {
 }
 
 fn make(args: &CallArgs, inputs: &[&TensorTy]) -> Result<Made, OpError> {
-    let rank = inputs[0].rank();
-    let factor = match args.get("factor") {
-        Some(ArgValue::Int(f)) => vec![*f; rank],
-        Some(ArgValue::Extent(f)) => f.clone(),
-        _ => vec![2; rank],
-    };
-    if factor.len() != rank || factor.iter().any(|f| *f < 1) {
-        let message = format!("`upsample` needs {rank} factors of at least 1, one per grid axis, not {factor:?}");
-        return Err(OpError::new(codes::E0204, message).at(At::Arg("factor")));
-    }
-    Ok(Made::op(Upsample { factor: factor.iter().map(|f| *f as usize).collect() }))
+    let x = inputs[0];
+    let factor = per_axis("upsample", args, "factor", x, 1)?.unwrap_or_else(|| vec![2; x.rank()]);
+    Ok(Made::op(Upsample { factor }))
 }
 
 impl Upsample {
@@ -82,6 +74,7 @@ impl OpRules for Upsample {
 
     fn infer(&self, inputs: &[&TensorTy]) -> Result<Inferred, OpError> {
         let x = inputs[0];
+        shape_rules::same_rank("upsample", self.factor.len(), x)?;
         let mut dims = x.dims().to_vec();
         let mut why = vec![Why::same(0, 0), Why::same(0, 1)];
         for (axis, f) in self.factor.iter().enumerate() {
@@ -89,9 +82,7 @@ impl OpRules for Upsample {
             dims[axis + 2] = extent.saturating_mul(*f);
             why.push(Why::from(0, axis + 2, format!("{extent} * {f}")));
         }
-        let ty = x.with_dims(&dims).map_err(|_| {
-            OpError::new(codes::E0208, format!("`upsample` makes a tensor of extents {dims:?}, more than memory holds"))
-        })?;
+        let ty = shape_rules::resized("upsample", x, &dims)?;
         Ok(Inferred { ty, why })
     }
 
