@@ -1,11 +1,15 @@
 //! The only place that calls machine code.
 //!
 //! An [`Entry`] is one function of one nest with what it promises: how long each buffer is, which ones it writes, into how
-//! many chunks its work is cut. It keeps alive whatever owns the code.
+//! many chunks its work is cut. It keeps alive whatever owns the code. [`Bound`] is a program whose places have become
+//! pointers into memory that was lent for one run.
 
 use std::any::Any;
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
+
+use super::program::{Memory, Place, Program, RunError};
 
 /// The compiled function of a nest: one pointer per buffer, and the chunks `begin..end` to do.
 #[cfg(target_arch = "x86_64")]
@@ -119,3 +123,145 @@ impl fmt::Display for WrongBuffers {
 }
 
 impl std::error::Error for WrongBuffers {}
+
+/// A program with pointers for places, for the time of one run.
+pub(super) struct Bound<'a> {
+    program: &'a Program,
+    /// The buffers of all steps, one step after another.
+    pointers: Vec<*mut f32>,
+    /// Where each step's begin.
+    starts: Vec<usize>,
+    /// Memory lent for `'a`, some of it to write.
+    _memory: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: the pointers stand for exclusive and shared borrows of `f32`, which may be sent and shared; who writes where at one
+// time is the business of `Bound::step`, which is unsafe for that reason.
+unsafe impl Sync for Bound<'_> {}
+
+impl<'a> Bound<'a> {
+    /// Compares the lengths of what is lent with what the program needs, and finds the places in it.
+    pub(super) fn new(program: &'a Program, mut memory: Memory<'a>) -> Result<Self, RunError> {
+        let sizes = program.sizes();
+        length("arena", memory.arena.len(), sizes.arena)?;
+        length("parameters", memory.params.len(), sizes.params)?;
+        length("constants", memory.consts.len(), sizes.consts)?;
+        length("inputs", memory.inputs.len(), sizes.inputs.len())?;
+        length("outputs", memory.outputs.len(), sizes.outputs.len())?;
+        for (i, (given, wanted)) in memory.inputs.iter().zip(&sizes.inputs).enumerate() {
+            length(&format!("input {i}"), given.len(), *wanted)?;
+        }
+        for (i, (given, wanted)) in memory.outputs.iter().zip(&sizes.outputs).enumerate() {
+            length(&format!("output {i}"), given.len(), *wanted)?;
+        }
+        let arena = memory.arena.as_mut_ptr();
+        let outputs: Vec<*mut f32> = memory.outputs.iter_mut().map(|o| o.as_mut_ptr()).collect();
+        let mut pointers = Vec::new();
+        let mut starts = Vec::with_capacity(program.steps.len());
+        for (_, places) in &program.steps {
+            starts.push(pointers.len());
+            pointers.extend(places.iter().map(|place| match place {
+                // Offsets were checked against the sizes when the program was made. Nothing writes through a pointer that
+                // comes from a shared borrow: the program puts only buffers that are read there.
+                Place::Arena(offset) => arena.wrapping_add(*offset),
+                Place::Param(offset) => memory.params.as_ptr().cast_mut().wrapping_add(*offset),
+                Place::Const(offset) => memory.consts.as_ptr().cast_mut().wrapping_add(*offset),
+                Place::Input(i) => memory.inputs[*i].as_ptr().cast_mut(),
+                Place::Output(i) => outputs[*i],
+            }));
+        }
+        Ok(Self { program, pointers, starts, _memory: PhantomData })
+    }
+
+    fn pointers(&self, step: usize) -> &[*mut f32] {
+        let start = self.starts[step];
+        let end = self.starts.get(step + 1).copied().unwrap_or(self.pointers.len());
+        &self.pointers[start..end]
+    }
+
+    /// The share of `thread` of `threads` in a step.
+    ///
+    /// # Safety
+    /// Each share of a step runs once at a time, and no two steps run at the same time.
+    pub(super) unsafe fn step(&self, step: usize, thread: usize, threads: usize) {
+        let entry = &self.program.steps[step].0;
+        let range = share(entry.chunks, thread, threads);
+        if !range.is_empty() {
+            // SAFETY: `Program::new` has checked that each buffer lies within its store and that what is written overlaps
+            // nothing else; `new` has checked the stores. Shares are disjoint ranges, of which the entry promises that they
+            // do not meet; the caller promises the rest.
+            unsafe { entry.call(self.pointers(step), range.start, range.end) }
+        }
+    }
+}
+
+/// The chunks of thread `thread`: cut evenly, in order.
+fn share(chunks: usize, thread: usize, threads: usize) -> std::ops::Range<usize> {
+    let at = |thread: usize| (chunks as u128 * thread as u128 / threads as u128) as usize;
+    at(thread)..at(thread + 1)
+}
+
+fn length(what: &str, given: usize, wanted: usize) -> Result<(), RunError> {
+    if given == wanted { Ok(()) } else { Err(RunError::Length { what: what.to_owned(), given, wanted }) }
+}
+
+/// The buffers of a step that has just run.
+pub struct View<'b> {
+    entry: &'b Entry,
+    pointers: &'b [*mut f32],
+}
+
+impl fmt::Debug for View<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("View").field("entry", &self.entry).finish()
+    }
+}
+
+impl<'b> View<'b> {
+    /// Exclusive, so that nothing runs while the view exists.
+    pub(super) fn new(bound: &'b mut Bound<'_>, step: usize) -> View<'b> {
+        let bound = &*bound;
+        View { entry: &bound.program.steps[step].0, pointers: bound.pointers(step) }
+    }
+
+    /// The entry that ran.
+    pub fn entry(&self) -> &Entry {
+        self.entry
+    }
+
+    /// Buffer `index` of the entry; empty if there is none.
+    pub fn buf(&self, index: usize) -> &[f32] {
+        match (self.pointers.get(index), self.entry.bufs.get(index)) {
+            // SAFETY: the pointer stands for that many elements of memory borrowed for longer than the view, and while the
+            // view exists no step runs, so nothing writes them.
+            (Some(pointer), Some(spec)) => unsafe { std::slice::from_raw_parts(*pointer, spec.len) },
+            (None, _) | (_, None) => &[],
+        }
+    }
+}
+
+/// `y[i] = x[i] * 2 + i` over `len` elements in `chunks` chunks: a Rust function in the place of machine code, for tests.
+#[cfg(test)]
+pub(super) fn doubled(chunks: usize, len: usize) -> Entry {
+    fn code(bufs: *const *mut f32, begin: i64, end: i64) {
+        for i in begin as usize..end as usize {
+            // SAFETY: `doubled` says that both buffers hold at least `chunks` elements.
+            unsafe {
+                let (x, y) = (*bufs, *bufs.add(1));
+                *y.add(i) = *x.add(i) * 2.0 + i as f32;
+            }
+        }
+    }
+    #[cfg(target_arch = "x86_64")]
+    extern "sysv64" fn raw(bufs: *const *mut f32, begin: i64, end: i64) {
+        code(bufs, begin, end);
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    extern "C" fn raw(bufs: *const *mut f32, begin: i64, end: i64) {
+        code(bufs, begin, end);
+    }
+    assert!(chunks <= len);
+    let bufs = vec![BufSpec { len, writable: false }, BufSpec { len, writable: true }];
+    // SAFETY: a function lives for ever, and touches element `i` of two buffers of `len >= chunks` for chunk `i`.
+    unsafe { Entry::new(raw, "doubled", bufs, chunks, Arc::new(())) }
+}

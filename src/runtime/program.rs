@@ -1,0 +1,230 @@
+//! A program: steps run one after another, each one entry over buffers at fixed places.
+//!
+//! Plain data, checked once: every buffer lies within its store, only the arena and outputs are written, and what a step
+//! writes overlaps nothing else of that step. A run then only compares the lengths of what it is lent.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::call::{Bound, Entry, View};
+use super::threads::{self, Executor};
+
+/// Where a buffer begins. Offsets count elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the arena, which steps read and write; its contents last for one run.
+    Arena(usize),
+    /// In the parameters: whatever was computed or loaded before runs.
+    Param(usize),
+    /// In the constants.
+    Const(usize),
+    /// The whole input of this number.
+    Input(usize),
+    /// The whole output of this number.
+    Output(usize),
+}
+
+/// A step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Position in the list of entries.
+    pub entry: usize,
+    /// One per buffer of the entry.
+    pub bufs: Vec<Place>,
+}
+
+/// How large everything is, in elements.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// The arena.
+    pub arena: usize,
+    /// All parameters.
+    pub params: usize,
+    /// All constants.
+    pub consts: usize,
+    /// Each input.
+    pub inputs: Vec<usize>,
+    /// Each output.
+    pub outputs: Vec<usize>,
+}
+
+/// Steps that were checked against their entries and sizes.
+#[derive(Clone, Debug)]
+pub struct Program {
+    pub(super) steps: Vec<(Entry, Vec<Place>)>,
+    pub(super) sizes: Sizes,
+}
+
+/// What a run is lent.
+#[derive(Debug)]
+pub struct Memory<'a> {
+    /// Scratch space of [`Sizes::arena`] elements; one run at a time. Steps expect nothing of its contents.
+    pub arena: &'a mut [f32],
+    /// Parameters.
+    pub params: &'a [f32],
+    /// Constants.
+    pub consts: &'a [f32],
+    /// Inputs.
+    pub inputs: &'a [&'a [f32]],
+    /// Outputs.
+    pub outputs: Vec<&'a mut [f32]>,
+}
+
+/// A program that cannot be; a bug of whoever planned it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramError {
+    /// The step.
+    pub step: usize,
+    /// What is wrong.
+    pub what: &'static str,
+}
+
+impl fmt::Display for ProgramError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "step {}: {}", self.step, self.what)
+    }
+}
+
+impl std::error::Error for ProgramError {}
+
+/// A run that did not take place, or not wholly.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunError {
+    /// What was lent has the wrong size.
+    Length {
+        /// `arena`, `parameters`, `constants`, `input 2`, `outputs`, ...
+        what: String,
+        /// How many elements (or inputs, or outputs) there were.
+        given: usize,
+        /// How many there must be.
+        wanted: usize,
+    },
+    /// The executor did not run each of its threads' parts exactly once.
+    Executor,
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RunError::Length { what, given, wanted } => write!(f, "{what}: {given} given, {wanted} needed"),
+            RunError::Executor => f.write_str("the executor did not run every part exactly once"),
+        }
+    }
+}
+
+impl std::error::Error for RunError {}
+
+impl Program {
+    /// Checks `steps` against `entries` and `sizes`.
+    ///
+    /// # Errors
+    /// A step names an entry that is not there, has the wrong number of buffers, reaches beyond a store, writes what must
+    /// not be written, or writes what it also reads.
+    pub fn new(steps: &[Step], entries: &[Entry], sizes: Sizes) -> Result<Program, ProgramError> {
+        let checked = steps.iter().enumerate().map(|(number, step)| {
+            let fail = |what| ProgramError { step: number, what };
+            let entry = entries.get(step.entry).ok_or(fail("an unknown entry"))?;
+            check(entry, &step.bufs, &sizes).map_err(fail)?;
+            Ok((entry.clone(), step.bufs.clone()))
+        });
+        let steps = checked.collect::<Result<Vec<_>, _>>()?;
+        Ok(Program { steps, sizes })
+    }
+
+    /// How many steps there are.
+    pub fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// The entry of a step.
+    pub fn entry(&self, step: usize) -> Option<&Entry> {
+        self.steps.get(step).map(|s| &s.0)
+    }
+
+    /// How large everything is.
+    pub fn sizes(&self) -> &Sizes {
+        &self.sizes
+    }
+
+    /// Runs all steps on the threads of `executor`. The results are the same bits for any number of threads.
+    ///
+    /// # Errors
+    /// A length is wrong, or the executor breaks its contract.
+    pub fn run(&self, memory: Memory<'_>, executor: &dyn Executor) -> Result<(), RunError> {
+        let bound = Bound::new(self, memory)?;
+        threads::run(&bound, 0..self.len(), executor, None)
+    }
+
+    /// As [`Program::run`], and the time that each step took, waiting for the slowest thread included.
+    ///
+    /// # Errors
+    /// As [`Program::run`].
+    pub fn run_timed(&self, memory: Memory<'_>, executor: &dyn Executor) -> Result<Vec<Duration>, RunError> {
+        let bound = Bound::new(self, memory)?;
+        let mut times = Vec::with_capacity(self.len());
+        threads::run(&bound, 0..self.len(), executor, Some(&mut times))?;
+        Ok(times)
+    }
+
+    /// As [`Program::run`], but stops after each step and lets `observe` see its buffers.
+    ///
+    /// # Errors
+    /// As [`Program::run`].
+    pub fn run_observed(
+        &self,
+        memory: Memory<'_>,
+        executor: &dyn Executor,
+        observe: &mut dyn FnMut(usize, &View<'_>),
+    ) -> Result<(), RunError> {
+        let mut bound = Bound::new(self, memory)?;
+        for step in 0..self.len() {
+            threads::run(&bound, step..step + 1, executor, None)?;
+            observe(step, &View::new(&mut bound, step));
+        }
+        Ok(())
+    }
+}
+
+/// A place as a store and a range in it.
+fn extent(place: Place, len: usize, sizes: &Sizes) -> Option<(usize, std::ops::Range<usize>)> {
+    let within = |store: usize, start: usize, size: usize| {
+        let end = start.checked_add(len)?;
+        (end <= size).then_some((store, start..end))
+    };
+    let whole = |store: usize, size: usize| (size == len).then_some((store, 0..len));
+    match place {
+        Place::Arena(start) => within(0, start, sizes.arena),
+        Place::Param(start) => within(1, start, sizes.params),
+        Place::Const(start) => within(2, start, sizes.consts),
+        Place::Input(i) => whole(3 + i, *sizes.inputs.get(i)?),
+        Place::Output(i) => whole((3 + sizes.inputs.len()).checked_add(i)?, *sizes.outputs.get(i)?),
+    }
+}
+
+fn check(entry: &Entry, places: &[Place], sizes: &Sizes) -> Result<(), &'static str> {
+    if places.len() != entry.bufs().len() {
+        return Err("the wrong number of buffers");
+    }
+    let mut ranges = Vec::with_capacity(places.len());
+    for (place, spec) in places.iter().zip(entry.bufs()) {
+        if spec.writable && !matches!(place, Place::Arena(_) | Place::Output(_)) {
+            return Err("a store into what is only read");
+        }
+        let range = extent(*place, spec.len, sizes).ok_or("a buffer beyond its store")?;
+        ranges.push((range, spec.writable));
+    }
+    for (i, ((store, a), writes)) in ranges.iter().enumerate() {
+        for (j, ((other, b), _)) in ranges.iter().enumerate() {
+            let meet = store == other && a.start < b.end && b.start < a.end;
+            if *writes && i != j && meet {
+                return Err("a buffer that is written overlaps another");
+            }
+        }
+    }
+    Ok(())
+}
