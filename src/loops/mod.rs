@@ -22,7 +22,8 @@
 //!   visible from there to the end of the statement list that holds it.
 //! * **Buffers** have dimensions with strides and, around each, a halo in which indices may fall. An access is a buffer
 //!   and one index per dimension, each proved by the verifier to lie in `-lo .. extent + hi`.
-//! * Arithmetic is IEEE `f32`; `Fma` rounds once where the target has it, else twice; `Min`/`Max` give NaN if either side is.
+//! * Arithmetic is IEEE `f32`; `Fma` rounds once where the target has it, else twice; `Min`/`Max` give NaN if either side is
+//!   (and of zeros of both signs either one).
 //!
 //! No operation's name occurs here.
 

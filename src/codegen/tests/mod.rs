@@ -1,5 +1,7 @@
 //! Small nests whose results are computed here by hand, at every level of instruction set that this machine has.
 
+mod random;
+
 use super::compile;
 use crate::kernels::isa::Isa;
 use crate::loops::build::NestBuilder;
