@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use super::print::Names;
 use super::range::{Facts, Interval, gcd};
 use super::walk::{Access, accesses, each};
-use super::{Affine, IdxExpr, LoopKind, Nest, Stmt, Var};
+use super::{Affine, IdxExpr, LoopKind, Nest, Stmt, TableId, Var};
 
 /// Says which promises of independence are not kept.
 pub(super) fn check(nest: &Nest) -> Vec<String> {
@@ -104,10 +104,10 @@ fn shared(nest: &Nest, var: (Var, usize), body: &[Stmt]) -> Option<usize> {
     stored.into_iter().find(|buf| {
         let ats: Vec<&[Affine]> = all.iter().filter(|a| a.buf.index() == *buf).map(|a| a.at).collect();
         !(0..nest.bufs[*buf].dims.len()).any(|d| {
-            let places = ats.first().and_then(|at| place(nest, body, &at[d]));
-            match places {
-                Some(at) if ats.iter().all(|other| other[d] == ats[0][d]) => {
-                    owned(var, &inner, [at].into_iter())
+            let places: Vec<Option<Place<'_>>> = ats.iter().map(|at| place(nest, body, &at[d])).collect();
+            match places.first() {
+                Some(Some(first)) if places.iter().all(|p| p.as_ref() == Some(first)) => {
+                    owned(var, &inner, std::iter::once(first.at))
                 }
                 _ => owned(var, &inner, ats.iter().map(|at| &at[d])),
             }
@@ -115,17 +115,26 @@ fn shared(nest: &Nest, var: (Var, usize), body: &[Stmt]) -> Option<usize> {
     })
 }
 
+/// The index `c * table[at] + k` with a table without repetitions.
+#[derive(PartialEq)]
+struct Place<'a> {
+    table: TableId,
+    at: &'a Affine,
+    c: i64,
+    k: i64,
+}
+
 /// The place in a table without repetitions that the index `a` is read from, if it is read there and nowhere else.
-fn place<'a>(nest: &Nest, stmts: &'a [Stmt], a: &Affine) -> Option<&'a Affine> {
-    let [(var, _)] = a.terms.as_slice() else { return None };
+fn place<'a>(nest: &Nest, stmts: &'a [Stmt], a: &Affine) -> Option<Place<'a>> {
+    let [(var, c)] = a.terms.as_slice() else { return None };
     let mut found = None;
     each(stmts, &mut |s| {
-        if let Stmt::Idx { var: bound, value: IdxExpr::Table(t, at) } = s
+        if let Stmt::Idx { var: bound, value: IdxExpr::Table(table, at) } = s
             && bound == var
         {
-            let table = &nest.tables[t.index()];
-            let distinct = table.iter().collect::<BTreeSet<_>>().len() == table.len();
-            found = distinct.then_some(at);
+            let values = &nest.tables[table.index()];
+            let distinct = values.iter().collect::<BTreeSet<_>>().len() == values.len();
+            found = distinct.then_some(Place { table: *table, at, c: *c, k: a.k });
         }
     });
     found

@@ -7,7 +7,7 @@
 
 use super::args::Attrs;
 use super::case::Case;
-use super::conv_nest::{seen, serial};
+use super::conv_nest::{guard, seen, serial};
 use super::channel_loops::listed;
 use super::geometry::{Geometry, Linking, Share};
 use super::lower::{LowerCx, ScalarFn, Want, Wants};
@@ -202,7 +202,7 @@ impl ConvGrad {
                     let product = Expr::fma(cx.load(1, &y), cx.load(0, &x), sum.into());
                     cx.b.set(sum, product);
                 };
-                if conds.is_empty() { take(cx) } else { cx.if_(conds, take) }
+                guard(cx, conds, take);
             });
             cx.b.set(total, Expr::Reg(total) + Expr::Reg(sum));
         });

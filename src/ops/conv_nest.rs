@@ -28,6 +28,11 @@ pub(super) fn serial(
     });
 }
 
+/// Runs `then` where every condition is `>= 0`; everywhere if there is none.
+pub(super) fn guard(cx: &mut LowerCx<'_>, conds: Vec<Affine>, then: impl FnOnce(&mut LowerCx<'_>)) {
+    if conds.is_empty() { then(cx) } else { cx.if_(conds, then) }
+}
+
 /// The input index that output index `p` sees through tap `k` on one axis.
 pub(super) fn seen(w: &Window, p: &Affine, k: &Affine) -> Affine {
     (&(p * w.stride as i64) + &(k * w.dilation as i64)).offset(-(w.lo as i64))

@@ -9,7 +9,7 @@
 
 use super::args::{ArgTy, Attrs};
 use super::case::{Case, Fill};
-use super::conv_nest::{seen, serial};
+use super::conv_nest::{guard, seen, serial};
 use super::lower::{LowerCx, ScalarFn, Wants};
 use super::pool_args::{make_avg, make_lp, make_max};
 use super::shape_rules::{pointwise, too_large};
@@ -386,10 +386,6 @@ fn bounds(windows: &[Window], at: &[Affine], range: impl Fn(&Window) -> (i64, i6
         }
     }
     conds
-}
-
-fn guard(cx: &mut LowerCx<'_>, conds: Vec<Affine>, then: impl FnOnce(&mut LowerCx<'_>)) {
-    if conds.is_empty() { then(cx) } else { cx.if_(conds, then) }
 }
 
 impl OpRules for Pool {

@@ -7,7 +7,7 @@
 //! its own, a plain convolution that reads the input's halo; else phases are loops with tables, and guards keep to the input.
 
 use super::channel_loops::{Section, listed, sections};
-use super::conv_nest::{serial, set, stored};
+use super::conv_nest::{guard, serial, set, stored};
 use super::geometry::{Geometry, Share};
 use super::lower::LowerCx;
 use super::unconv::Unconv;
@@ -198,7 +198,7 @@ fn all_phases(cx: &mut LowerCx<'_>, op: &Unconv, windows: &[Window], section: &S
                         taps.push(tap);
                         p.push(seen);
                     }
-                    cx.if_(inside, |cx| {
+                    guard(cx, inside, |cx| {
                         let (o, head) = section.term(cx, &channel, &terms[windows.len()]);
                         let sets = set(cx, &op.geometry, &p);
                         let x = [&[at[0].clone(), o], &p[..]].concat();
@@ -210,7 +210,7 @@ fn all_phases(cx: &mut LowerCx<'_>, op: &Unconv, windows: &[Window], section: &S
             }
             finish(cx, op, acc, &[&[at[0].clone(), channel.out], &q[..]].concat());
         };
-        if conds.is_empty() { body(cx) } else { cx.if_(conds, body) }
+        guard(cx, conds, body);
     });
 }
 
