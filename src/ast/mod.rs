@@ -19,6 +19,8 @@ pub struct Ident {
 pub struct File {
     /// Its items in the order they stand.
     pub items: Vec<Item>,
+    /// Names of items that did not parse: they were reported, and uses of them need no further message.
+    pub broken: Vec<Name>,
 }
 
 /// An item at the top level of a file.
