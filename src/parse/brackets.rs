@@ -18,7 +18,9 @@ pub(super) fn check(piece: &Piece, tokens: &[Token]) -> Option<Diagnostic> {
                 if open.len() > DEPTH_MAX {
                     let span = piece.span(token.start, token.end);
                     let message = format!("brackets are nested more than {DEPTH_MAX} deep");
-                    return Some(Diagnostic::new(codes::E0003, span, message).help("name the inner parts with `let`"));
+                    return Some(
+                        Diagnostic::new(codes::E0003, span, message).help("name the inner parts with `let`"),
+                    );
                 }
             }
             Kind::Close => match open.pop() {
@@ -77,8 +79,12 @@ fn place_of(tokens: &[Token], text: &str, opener: usize, closer: usize) -> usize
     for i in opener + 1..closer {
         let (before, token) = (&tokens[i - 1], &tokens[i]);
         let word = token.text(text);
-        let separated = i - 1 == opener || matches!(before.text(text), "," | ":" | "|>") || before.kind == Kind::Open;
-        if depth == 0 && !separated && (matches!(word, "|>" | "as" | "let" | "{") || (token.first && word != ",")) {
+        let separated =
+            i - 1 == opener || matches!(before.text(text), "," | ":" | "|>") || before.kind == Kind::Open;
+        if depth == 0
+            && !separated
+            && (matches!(word, "|>" | "as" | "let" | "{") || (token.first && word != ","))
+        {
             return before.end;
         }
         match token.kind {

@@ -7,8 +7,8 @@ use super::literal;
 use super::patch::Piece;
 use super::syntax::Rule;
 use crate::ast::{
-    Block, Body, Budget, Const, File, Ident, Item, Let, Net, Settings, ShapeLit, StaticParam, Table, TableBody, TableRow,
-    Test, TestStep, Use,
+    Block, Body, Budget, Const, File, Ident, Item, Let, Net, Settings, ShapeLit, StaticParam, Table,
+    TableBody, TableRow, Test, TestStep, Use,
 };
 use crate::support::codes;
 use crate::support::diag::Diagnostic;
@@ -192,8 +192,7 @@ impl<'p> Builder<'p> {
         let span = self.span(&pair);
         let mut kids = self.kids(pair);
         let name = self.ident(&kids.take(Rule::ident)?);
-        let mut net =
-            Net { name, inputs: Vec::new(), outputs: Vec::new(), body: self.no_body(span), span };
+        let mut net = Net { name, inputs: Vec::new(), outputs: Vec::new(), body: self.no_body(span), span };
         while let Some(kid) = kids.any() {
             match kid.as_rule() {
                 Rule::port => net.inputs.push(self.port(kid)?),
@@ -248,7 +247,9 @@ impl<'p> Builder<'p> {
         let mut steps = Vec::new();
         while let Some(kid) = kids.any() {
             match kid.as_rule() {
-                Rule::assert => steps.push(TestStep::Assert(self.expr(self.kids(kid).take(Rule::expr)?)?.expr)),
+                Rule::assert => {
+                    steps.push(TestStep::Assert(self.expr(self.kids(kid).take(Rule::expr)?)?.expr))
+                }
                 Rule::gradcheck => {
                     steps.push(TestStep::Gradcheck(self.ident(&self.kids(kid).take(Rule::ident)?)));
                 }
@@ -262,8 +263,7 @@ impl<'p> Builder<'p> {
         let span = self.span(&pair);
         let mut kids = self.kids(pair);
         let net = self.ident(&kids.take(Rule::ident)?);
-        let limits =
-            kids.all(Rule::expr).map(|e| self.expr(e).map(|b| b.expr)).collect::<Built<_>>()?;
+        let limits = kids.all(Rule::expr).map(|e| self.expr(e).map(|b| b.expr)).collect::<Built<_>>()?;
         Ok(Budget { net, limits, span })
     }
 

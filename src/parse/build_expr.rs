@@ -169,9 +169,13 @@ impl Builder<'_> {
                 let call = Call { callee: Box::new(made.expr), args: Vec::new(), close };
                 node(ExprKind::New(call), span, made.height)
             }
-            _ => Err(Diagnostic::new(codes::E0001, made.expr.span, "`new` makes an instance of an operation or a block")
-                .label("this is neither")
-                .help("write a call after it: `let u = new conv(25, 7x7)`")),
+            _ => Err(Diagnostic::new(
+                codes::E0001,
+                made.expr.span,
+                "`new` makes an instance of an operation or a block",
+            )
+            .label("this is neither")
+            .help("write a call after it: `let u = new conv(25, 7x7)`")),
         }
     }
 

@@ -24,7 +24,9 @@ fn phrase(rule: Rule) -> Option<&'static str> {
     Some(match rule {
         Rule::EOI => "the end of the item",
         Rule::expr | Rule::arith | Rule::operand | Rule::postfix | Rule::atom | Rule::arg => "a value",
-        Rule::number | Rule::string | Rule::boolean | Rule::paren | Rule::if_expr | Rule::new_expr => "a value",
+        Rule::number | Rule::string | Rule::boolean | Rule::paren | Rule::if_expr | Rule::new_expr => {
+            "a value"
+        }
         Rule::prefix | Rule::extent | Rule::bracket | Rule::kw_new | Rule::lbracket => "a value",
         Rule::ident => "a name",
         Rule::word => "a word",
@@ -37,7 +39,9 @@ fn phrase(rule: Rule) -> Option<&'static str> {
         Rule::port => "an input such as `image: [c: 3, h: 32, w: 32]`",
         Rule::outputs | Rule::arrow => "`->`",
         Rule::static_param => "a parameter such as `k: int`",
-        Rule::stage | Rule::repeat | Rule::is_shape | Rule::kw_repeat | Rule::kw_is => "a stage such as `relu`",
+        Rule::stage | Rule::repeat | Rule::is_shape | Rule::kw_repeat | Rule::kw_is => {
+            "a stage such as `relu`"
+        }
         Rule::body | Rule::lbrace => "`{`",
         Rule::let_stmt | Rule::kw_let => "`let`",
         Rule::setting => "a setting such as `epochs 12`",
@@ -66,14 +70,30 @@ fn phrase(rule: Rule) -> Option<&'static str> {
 pub(super) fn expected(rules: &[Rule]) -> String {
     let value = |r: &Rule| phrase(*r) == Some("a value");
     let values = rules.iter().filter(|r| value(r)).count();
-    let goes_on = |r: &Rule| matches!(r, Rule::infix | Rule::pipe | Rule::as_name | Rule::kw_as | Rule::call | Rule::index | Rule::field | Rule::dot);
+    let goes_on = |r: &Rule| {
+        matches!(
+            r,
+            Rule::infix
+                | Rule::pipe
+                | Rule::as_name
+                | Rule::kw_as
+                | Rule::call
+                | Rule::index
+                | Rule::field
+                | Rule::dot
+        )
+    };
     let stage = rules.iter().any(|r| phrase(*r).is_some_and(|p| p.starts_with("a stage")));
     let mut words: Vec<&str> = Vec::new();
     let firm = rules.iter().any(|r| !goes_on(r) && phrase(*r).is_some());
     for rule in rules {
         // A parenthesis, a name or an `if` is part of "a value" wherever one is asked for.
         let part = matches!(rule, Rule::lparen | Rule::ident | Rule::kw_if) && values > 0;
-        if part || (firm && goes_on(rule)) || (stage && (value(rule) || matches!(rule, Rule::lbrace | Rule::body | Rule::kw_if | Rule::ident))) {
+        if part
+            || (firm && goes_on(rule))
+            || (stage
+                && (value(rule) || matches!(rule, Rule::lbrace | Rule::body | Rule::kw_if | Rule::ident)))
+        {
             continue;
         }
         match phrase(*rule) {

@@ -27,7 +27,9 @@ pub(super) fn junk(piece: &Piece, scan: &Scan) -> Vec<Diagnostic> {
             Kind::Junk(Junk::Number) => Some(number(piece, t)),
             Kind::Junk(Junk::Unterminated) => Some(unterminated(piece, t)),
             Kind::Junk(Junk::Stray) => Some(stray(piece, t)),
-            Kind::Word | Kind::Number | Kind::Extent | Kind::Str | Kind::Open | Kind::Close | Kind::Sign => None,
+            Kind::Word | Kind::Number | Kind::Extent | Kind::Str | Kind::Open | Kind::Close | Kind::Sign => {
+                None
+            }
         })
         .take(ERRORS_MAX)
         .collect()
@@ -80,7 +82,8 @@ fn strange(diag: Diagnostic, word: &str, span: Span) -> Diagnostic {
         return diag.help("strings stand between plain quotes: `\"`");
     }
     if word.chars().all(char::is_alphabetic) {
-        return diag.help("names are made of a-z, A-Z, 0-9 and `_`; anything may stand in a comment or a string");
+        return diag
+            .help("names are made of a-z, A-Z, 0-9 and `_`; anything may stand in a comment or a string");
     }
     if word.chars().any(char::is_control) {
         return diag.label("control characters").help("is this a text file?");
@@ -92,7 +95,8 @@ fn strange(diag: Diagnostic, word: &str, span: Span) -> Diagnostic {
 fn number(piece: &Piece, token: &Token) -> Diagnostic {
     let span = piece.span(token.start, token.end);
     let word = token.text(piece.text());
-    let diag = Diagnostic::new(codes::E0002, span, format!("`{}` is neither a number nor an extent", short(word)));
+    let diag =
+        Diagnostic::new(codes::E0002, span, format!("`{}` is neither a number nor an extent", short(word)));
     let fix = |new: String| mended(diag.clone(), span, &new, format!("`{word}` -> `{new}`"));
     if word.starts_with('.') {
         return fix(format!("0{word}")).note("a number begins with a digit");
@@ -118,7 +122,8 @@ fn number(piece: &Piece, token: &Token) -> Diagnostic {
         _ => None,
     };
     if let Some(suffix) = suffix {
-        return fix(format!("{head}{suffix}")).note("suffixes are k, M, G (1000 each) and KiB, MiB, GiB (1024 each)");
+        return fix(format!("{head}{suffix}"))
+            .note("suffixes are k, M, G (1000 each) and KiB, MiB, GiB (1024 each)");
     }
     if word.contains('x') {
         let parts: Vec<&str> = word.split('x').collect();
@@ -129,11 +134,13 @@ fn number(piece: &Piece, token: &Token) -> Diagnostic {
         }
         return diag.label("an unfinished extent").help("an extent is one word of numbers: `5x5`");
     }
-    let plain = !tail.is_empty() && tail.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && head.parse::<i64>().is_ok();
+    let plain = !tail.is_empty()
+        && tail.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && head.parse::<i64>().is_ok();
     if plain && tail.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-        return diag
-            .label("a name cannot begin with a digit")
-            .help(format!("for a product write `{head} * {tail}`; suffixes of numbers are k, M, G, KiB, MiB, GiB"));
+        return diag.label("a name cannot begin with a digit").help(format!(
+            "for a product write `{head} * {tail}`; suffixes of numbers are k, M, G, KiB, MiB, GiB"
+        ));
     }
     diag.help("numbers are written `12`, `0.5`, `5e-4`, `62k`, `64KiB`; extents `3x3`")
 }

@@ -6,8 +6,14 @@ use crate::support::diag::Diagnostic;
 use crate::support::span::Span;
 
 /// What a suffix multiplies by.
-const SUFFIXES: [(&str, i64); 6] =
-    [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("k", 1_000), ("M", 1_000_000), ("G", 1_000_000_000)];
+const SUFFIXES: [(&str, i64); 6] = [
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("k", 1_000),
+    ("M", 1_000_000),
+    ("G", 1_000_000_000),
+];
 
 /// A number: an integer unless it has a point or an exponent; with a suffix always an integer.
 pub(super) fn number(word: &str, span: Span) -> Result<ExprKind, Diagnostic> {
@@ -25,8 +31,10 @@ pub(super) fn number(word: &str, span: Span) -> Result<ExprKind, Diagnostic> {
     }
     match word.parse::<f64>() {
         Ok(x) if x.is_finite() => Ok(ExprKind::Float(x)),
-        Ok(_) | Err(_) => Err(Diagnostic::new(codes::E0002, span, format!("`{word}` is too large for a number"))
-            .help("the largest number is about 1.8e308")),
+        Ok(_) | Err(_) => {
+            Err(Diagnostic::new(codes::E0002, span, format!("`{word}` is too large for a number"))
+                .help("the largest number is about 1.8e308"))
+        }
     }
 }
 

@@ -137,7 +137,8 @@ pub fn is_open(text: &str) -> bool {
 /// The words of a file, if it is small enough.
 fn read(text: &str, file: FileId) -> Result<Vec<Token>, Diagnostic> {
     let refuse = |message: String| {
-        Diagnostic::new(codes::E0004, Span::new(file, 0, 0), message).help("split it into modules: `use \"other.cnn\"`")
+        Diagnostic::new(codes::E0004, Span::new(file, 0, 0), message)
+            .help("split it into modules: `use \"other.cnn\"`")
     };
     if text.len() > FILE_MAX {
         return Err(refuse(format!("the file has {} bytes; at most {FILE_MAX} are read", text.len())));
@@ -176,7 +177,8 @@ fn mend(mut piece: Piece, mut read: impl FnMut(&Piece) -> Result<(), Diagnostic>
         if !found.iter().all(beyond) {
             return all;
         }
-        let edits: Vec<Edit> = found.iter().filter_map(|d| d.fixes.first()).flat_map(|f| f.edits.clone()).collect();
+        let edits: Vec<Edit> =
+            found.iter().filter_map(|d| d.fixes.first()).flat_map(|f| f.edits.clone()).collect();
         let known = found.iter().all(|d| !d.fixes.is_empty());
         all.append(&mut found);
         if !known || !piece.apply(&edits) {

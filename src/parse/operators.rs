@@ -46,7 +46,9 @@ pub(super) fn precedence(op: BinaryOp) -> u8 {
 /// The operator that is written so.
 pub(super) fn infix(sign: &str) -> Option<BinaryOp> {
     use BinaryOp::{Add, And, Div, Eq, FloorDiv, Ge, Gt, Le, Lt, Mod, Mul, Ne, Or, Pow, Sub};
-    [Add, Sub, Mul, Div, FloorDiv, Mod, Pow, Eq, Ne, Lt, Le, Gt, Ge, And, Or].into_iter().find(|op| op.sign() == sign)
+    [Add, Sub, Mul, Div, FloorDiv, Mod, Pow, Eq, Ne, Lt, Le, Gt, Ge, And, Or]
+        .into_iter()
+        .find(|op| op.sign() == sign)
 }
 
 /// Sorts operands and operators as they come.
@@ -100,7 +102,10 @@ impl Operators {
         let built = match op {
             Waiting::Prefix(op, at) => {
                 let span = at.to(right.expr.span);
-                Built { height: right.height + 1, expr: Expr { kind: ExprKind::Unary(op, Box::new(right.expr)), span } }
+                Built {
+                    height: right.height + 1,
+                    expr: Expr { kind: ExprKind::Unary(op, Box::new(right.expr)), span },
+                }
             }
             Waiting::Infix(op, _) => {
                 let Some(left) = self.values.pop() else { return Ok(()) };

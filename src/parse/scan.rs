@@ -77,7 +77,8 @@ pub(super) struct Scan {
 }
 
 /// Signs of two characters; those that other languages have and this one lacks are listed too, so that they stay one token.
-const PAIRS: [&str; 14] = ["|>", "->", "=>", "==", "!=", "<=", ">=", "//", "&&", "||", "**", "+=", ":=", "::"];
+const PAIRS: [&str; 14] =
+    ["|>", "->", "=>", "==", "!=", "<=", ">=", "//", "&&", "||", "**", "+=", ":=", "::"];
 
 /// Those among [`PAIRS`] that are no words of the language and cannot be read in any useful way.
 const FOREIGN: [&str; 4] = ["&&", "||", "**", "::"];
@@ -143,9 +144,10 @@ fn token(text: &str, at: usize) -> (Kind, usize) {
             let end = run(bytes, at + 1, |b| b != b'"' && b != b'\n');
             match bytes.get(end) {
                 Some(b'"') => (Kind::Str, end + 1),
-                Some(_) | None => {
-                    (Kind::Junk(Junk::Unterminated), at + rest.get(..end - at).map_or(1, |t| t.trim_end().len()))
-                }
+                Some(_) | None => (
+                    Kind::Junk(Junk::Unterminated),
+                    at + rest.get(..end - at).map_or(1, |t| t.trim_end().len()),
+                ),
             }
         }
         b'(' | b'[' | b'{' => (Kind::Open, at + 1),

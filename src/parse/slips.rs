@@ -78,7 +78,9 @@ impl Site<'_> {
     fn begins_value(&self) -> bool {
         let word = self.word(0);
         match self.token(0).map(|t| t.kind) {
-            Some(Kind::Word) => !RESERVED.contains(&word) || matches!(word, "new" | "if" | "true" | "false" | "not"),
+            Some(Kind::Word) => {
+                !RESERVED.contains(&word) || matches!(word, "new" | "if" | "true" | "false" | "not")
+            }
             Some(Kind::Number | Kind::Extent | Kind::Str) => true,
             Some(Kind::Open) => word != "{",
             Some(Kind::Close | Kind::Sign | Kind::Junk(_)) | None => false,
@@ -101,11 +103,30 @@ pub(super) fn explain(piece: &Piece, failure: &Failure) -> Diagnostic {
     let at = tokens.partition_point(|t| t.start < failure.at);
     let site = Site { piece, tokens: &tokens, at, expected: &failure.expected };
     if failure.too_deep {
-        return Diagnostic::new(codes::E0003, site.span(0), "this is nested deeper than the stack of this thread allows");
+        return Diagnostic::new(
+            codes::E0003,
+            site.span(0),
+            "this is nested deeper than the stack of this thread allows",
+        );
     }
     let slips = [
-        comment, let_missing, equals, colon, static_param, extent, reserved, after_stage, arrow, no_value, else_missing,
-        returned, semicolon, comma, pipe_ends, port, surplus,
+        comment,
+        let_missing,
+        equals,
+        colon,
+        static_param,
+        extent,
+        reserved,
+        after_stage,
+        arrow,
+        no_value,
+        else_missing,
+        returned,
+        semicolon,
+        comma,
+        pipe_ends,
+        port,
+        surplus,
     ];
     slips.iter().find_map(|slip| slip(&site)).unwrap_or_else(|| plain(&site))
 }
@@ -152,7 +173,8 @@ fn let_missing(site: &Site<'_>) -> Option<Diagnostic> {
         return None;
     }
     let word = site.word(-1);
-    let diag = site.error(format!("`{word} = …` needs `let`"))
+    let diag = site
+        .error(format!("`{word} = …` needs `let`"))
         .label("a name is given a value by `let`")
         .note("a name keeps its value: there is no assignment");
     let span = site.span(-1);
@@ -163,13 +185,31 @@ fn let_missing(site: &Site<'_>) -> Option<Diagnostic> {
 fn equals(site: &Site<'_>) -> Option<Diagnostic> {
     let (word, span) = (site.word(0), site.span(0));
     if word == "==" && site.wants(Rule::assign) {
-        return Some(mended(site.error("`==` compares; a name is given its value by `=`"), span, "=", "`==` -> `=`"));
+        return Some(mended(
+            site.error("`==` compares; a name is given its value by `=`"),
+            span,
+            "=",
+            "`==` -> `=`",
+        ));
     }
     if word != "=" {
         return None;
     }
     let name = site.word(-1);
-    if site.wants(Rule::colon) && !site.expected.iter().any(|r| matches!(r, Rule::colon | Rule::infix | Rule::kw_as | Rule::rparen | Rule::rbracket | Rule::comma | Rule::pipe)) {
+    if site.wants(Rule::colon)
+        && !site.expected.iter().any(|r| {
+            matches!(
+                r,
+                Rule::colon
+                    | Rule::infix
+                    | Rule::kw_as
+                    | Rule::rparen
+                    | Rule::rbracket
+                    | Rule::comma
+                    | Rule::pipe
+            )
+        })
+    {
         return None;
     }
     if site.wants(Rule::colon) && site.item() == "block" && site.expected.len() == 1 && in_head(site) {
@@ -203,7 +243,9 @@ fn colon(site: &Site<'_>) -> Option<Diagnostic> {
         if matches!(word, ":" | ":=") {
             return Some(mended(diag, span, " =", format!("`{word}` -> `=`")));
         }
-        return site.begins_value().then(|| mended(diag, site.end(), " =", format!("`{} = {word}`", site.word(-1))));
+        return site
+            .begins_value()
+            .then(|| mended(diag, site.end(), " =", format!("`{} = {word}`", site.word(-1))));
     }
     if word == ":" && site.item() == "train" && site.wants_value() {
         let diag = site.error(format!("a setting has no `:`: `{} {}`", site.word(-1), site.word(1)));
@@ -218,7 +260,8 @@ fn static_param(site: &Site<'_>) -> Option<Diagnostic> {
         return None;
     }
     if site.word(0) == ":" && site.wants(Rule::semicolon) {
-        let diag = site.error(format!("`{}` is a compile-time parameter: those stand after `;`", site.word(-1)));
+        let diag =
+            site.error(format!("`{}` is a compile-time parameter: those stand after `;`", site.word(-1)));
         return Some(match site.word(-2) {
             "," => mended(diag, site.span(-2), ";", "`,` -> `;`"),
             _ => {
@@ -228,7 +271,8 @@ fn static_param(site: &Site<'_>) -> Option<Diagnostic> {
         });
     }
     if site.expected == [Rule::colon] && matches!(site.word(0), ")" | ",") {
-        let diag = site.error(format!("the parameter `{}` needs its type", site.word(-1)))
+        let diag = site
+            .error(format!("the parameter `{}` needs its type", site.word(-1)))
             .note("types are int, float, bool, str, extent, list, table, pad, any");
         return Some(mended(diag, site.end(), ": int", format!("`{}: int`", site.word(-1))));
     }
@@ -237,7 +281,8 @@ fn static_param(site: &Site<'_>) -> Option<Diagnostic> {
 
 /// `5 x 5`, `k x k`
 fn extent(site: &Site<'_>) -> Option<Diagnostic> {
-    let glued = site.word(0).strip_prefix('x').filter(|d| !d.is_empty() && d.bytes().all(|b| b.is_ascii_digit()));
+    let glued =
+        site.word(0).strip_prefix('x').filter(|d| !d.is_empty() && d.bytes().all(|b| b.is_ascii_digit()));
     let (last, right) = match (site.word(0), glued) {
         ("x", _) => (1, site.word(1)),
         (_, Some(digits)) => (0, digits),
@@ -268,17 +313,26 @@ fn reserved(site: &Site<'_>) -> Option<Diagnostic> {
         return None;
     }
     if matches!(word, "repeat" | "is") && !site.wants(Rule::ident) {
-        return Some(site.error(format!("`{word}` is a stage: it stands after `|>`")).help(format!("write `x |> {word} …`")));
+        return Some(
+            site.error(format!("`{word}` is a stage: it stands after `|>`"))
+                .help(format!("write `x |> {word} …`")),
+        );
     }
     if site.wants(Rule::ident) {
-        return Some(site.error(format!("`{word}` is a word of the language and cannot be a name")).help("choose another name"));
+        return Some(
+            site.error(format!("`{word}` is a word of the language and cannot be a name"))
+                .help("choose another name"),
+        );
     }
     None
 }
 
 /// `x |> f + y`
 fn after_stage(site: &Site<'_>) -> Option<Diagnostic> {
-    let operator = matches!(site.word(0), "+" | "-" | "*" | "/" | "//" | "%" | "^" | "==" | "!=" | "<" | ">" | "<=" | ">=" | "and" | "or");
+    let operator = matches!(
+        site.word(0),
+        "+" | "-" | "*" | "/" | "//" | "%" | "^" | "==" | "!=" | "<" | ">" | "<=" | ">=" | "and" | "or"
+    );
     if !operator || site.wants(Rule::infix) || !site.wants(Rule::pipe) {
         return None;
     }
@@ -316,8 +370,15 @@ fn no_value(site: &Site<'_>) -> Option<Diagnostic> {
     if site.word(0) != "}" || !site.wants(Rule::kw_let) {
         return None;
     }
-    let diag = if site.word(-1) == "{" { site.error("an empty body has no value") } else { site.error("this body has no value") };
-    Some(diag.label("expected a value before this").help("a body ends with the expression that it stands for: `{ let y = … y }`"))
+    let diag = if site.word(-1) == "{" {
+        site.error("an empty body has no value")
+    } else {
+        site.error("this body has no value")
+    };
+    Some(
+        diag.label("expected a value before this")
+            .help("a body ends with the expression that it stands for: `{ let y = … y }`"),
+    )
 }
 
 /// An `if` without `else`
@@ -338,7 +399,8 @@ fn returned(site: &Site<'_>) -> Option<Diagnostic> {
     match word {
         "return" => {
             let span = site.span(-1);
-            let diag = Diagnostic::new(codes::E0001, span, "there is no `return`: a body ends with its value");
+            let diag =
+                Diagnostic::new(codes::E0001, span, "there is no `return`: a body ends with its value");
             Some(mended(diag, Span { end: site.span(0).start, ..span }, "", "remove `return`"))
         }
         "for" | "while" | "loop" => Some(
@@ -347,7 +409,11 @@ fn returned(site: &Site<'_>) -> Option<Diagnostic> {
         ),
         "var" | "val" | "const" => {
             let span = site.span(-1);
-            let diag = Diagnostic::new(codes::E0001, span, format!("a name is given a value by `let`, not by `{word}`"));
+            let diag = Diagnostic::new(
+                codes::E0001,
+                span,
+                format!("a name is given a value by `let`, not by `{word}`"),
+            );
             Some(mended(diag, span, "let", format!("`{word}` -> `let`")))
         }
         _ => None,
@@ -378,7 +444,9 @@ fn comma(site: &Site<'_>) -> Option<Diagnostic> {
 /// `|>` with nothing on one side
 fn pipe_ends(site: &Site<'_>) -> Option<Diagnostic> {
     if site.word(0) == "|>" && (site.wants_value() || site.wants(Rule::kw_let)) {
-        return Some(site.error("nothing stands before this `|>`").help("a pipeline begins with a value: `x |> relu`"));
+        return Some(
+            site.error("nothing stands before this `|>`").help("a pipeline begins with a value: `x |> relu`"),
+        );
     }
     if site.word(-1) == "|>" && site.wants(Rule::kw_repeat) {
         let found = expect::found(site.token(0), site.piece.text());
@@ -396,15 +464,19 @@ fn port(site: &Site<'_>) -> Option<Diagnostic> {
     if site.item() == "net" && site.expected == [Rule::colon] && in_head(site) {
         let name = site.word(-1);
         return Some(
-            site.error(format!("the input `{name}` needs its shape")).help(format!("write `{name}: [c: 3, h: 32, w: 32]`")),
+            site.error(format!("the input `{name}` needs its shape"))
+                .help(format!("write `{name}: [c: 3, h: 32, w: 32]`")),
         );
     }
     let axis = site.expected == [Rule::word] && site.word(-1) == "[";
     if axis || site.expected == [Rule::lbracket] {
         return Some(
-            site.error(format!("expected a shape, found {}", expect::found(site.token(0), site.piece.text())))
-                .label("a shape names its axes")
-                .help("write channels and grid axes by name: `[c: 3, h: 32, w: 32]`"),
+            site.error(format!(
+                "expected a shape, found {}",
+                expect::found(site.token(0), site.piece.text())
+            ))
+            .label("a shape names its axes")
+            .help("write channels and grid axes by name: `[c: 3, h: 32, w: 32]`"),
         );
     }
     None
@@ -417,7 +489,9 @@ fn surplus(site: &Site<'_>) -> Option<Diagnostic> {
     }
     let found = expect::found(site.token(0), site.piece.text());
     let diag = site.error(format!("{found} stands after the end of the item"));
-    Some(diag.label("expected an item").help(format!("a file is made of items, which begin with {}", items())))
+    Some(
+        diag.label("expected an item").help(format!("a file is made of items, which begin with {}", items())),
+    )
 }
 
 fn items() -> String {
@@ -448,7 +522,11 @@ pub(super) fn gaps(piece: &Piece, tokens: &[Token]) -> Vec<Diagnostic> {
             let gap = piece.span(name.end, open.start);
             let word = name.text(text);
             let at = piece.span(open.start, open.end);
-            let diag = Diagnostic::new(codes::E0001, at, format!("the `(` of a call follows its name directly: `{word}(`"));
+            let diag = Diagnostic::new(
+                codes::E0001,
+                at,
+                format!("the `(` of a call follows its name directly: `{word}(`"),
+            );
             Some(mended(diag, gap, "", format!("`{word} (` -> `{word}(`")))
         })
         .collect()

@@ -8,8 +8,8 @@ pub(super) const ITEMS: [&str; 8] = ["use", "const", "table", "block", "net", "t
 
 /// All words that cannot be names: those of items, and those of expressions.
 pub(super) const RESERVED: [&str; 20] = [
-    "use", "const", "table", "block", "net", "train", "test", "budget", "let", "new", "repeat", "as", "is", "if", "else",
-    "and", "or", "not", "true", "false",
+    "use", "const", "table", "block", "net", "train", "test", "budget", "let", "new", "repeat", "as", "is",
+    "if", "else", "and", "or", "not", "true", "false",
 ];
 
 /// Cuts `tokens` into items: each range begins with an item's word, except where something else stands in its place.

@@ -28,7 +28,9 @@ pub(super) fn run(rule: Rule, text: &str) -> Result<Pairs<'_, Rule>, Failure> {
             InputLocation::Pos(at) | InputLocation::Span((at, _)) => at,
         };
         match error.variant {
-            ErrorVariant::ParsingError { positives, .. } => Failure { at, expected: positives, too_deep: false },
+            ErrorVariant::ParsingError { positives, .. } => {
+                Failure { at, expected: positives, too_deep: false }
+            }
             ErrorVariant::CustomError { .. } => Failure { at, expected: Vec::new(), too_deep: true },
         }
     })
