@@ -39,8 +39,8 @@ pub struct Memory {
 /// Bytes of an element.
 const ELEMENT: usize = size_of::<f32>();
 
-/// Finds a place for every stored value.
-pub fn memory(graph: &Graph, steps: &[Step]) -> Memory {
+/// Finds a place for every stored value; `in_place` says whether a step may store into a buffer that it reads.
+pub fn memory(graph: &Graph, steps: &[Step], in_place: bool) -> Memory {
     let mut places = vec![Place::None; graph.values.len()];
     for (i, port) in graph.outputs.iter().enumerate() {
         places[port.value.index()] = Place::Output(i);
@@ -48,8 +48,8 @@ pub fn memory(graph: &Graph, steps: &[Step]) -> Memory {
     for (i, port) in graph.inputs.iter().enumerate() {
         places[port.value.index()] = Place::Input(i);
     }
-    let store = Lives::of(graph, steps, true);
-    let arena = Lives::of(graph, steps, false);
+    let store = Lives::of(graph, steps, true, in_place);
+    let arena = Lives::of(graph, steps, false, in_place);
     let (store_plan, arena_plan) = (plan::plan(&store.blocks), plan::plan(&arena.blocks));
     for (value, block) in &store.held {
         places[value.index()] = Place::Store(store_plan.offsets[*block] / ELEMENT);
@@ -68,7 +68,7 @@ struct Lives {
 }
 
 impl Lives {
-    fn of(graph: &Graph, steps: &[Step], at_load: bool) -> Self {
+    fn of(graph: &Graph, steps: &[Step], at_load: bool, in_place: bool) -> Self {
         let mut lives = Self::default();
         let end = steps.len();
         if at_load {
@@ -84,7 +84,7 @@ impl Lives {
                 continue;
             }
             let last = last_read(steps, step.value, at_load, now, end);
-            match lives.dying(step, now) {
+            match lives.dying(step, now).filter(|_| in_place) {
                 Some(block) => {
                     lives.blocks[block].last = last;
                     lives.held.push((step.value, block));

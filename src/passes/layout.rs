@@ -4,8 +4,8 @@
 //! * A value that some consumer wants in one order, and none otherwise, gets that order; a weight is then stored packed.
 //! * Any other activation is channels-last, with the largest halo that a consumer wants around it.
 //! * A consumer whose want is not met reads a copy; equal copies are made once. Copies of weights happen at load time.
-//! * The result of an operation with multiply-adds stays channels-last even as an output, when channels are more than one:
-//!   its loops are fast only when they store whole vectors of channels. A copy then transposes.
+//! * An output that the network itself reads again, or that an operation with multiply-adds makes, stays channels-last when
+//!   channels are more than one: such loops are fast only on whole vectors of channels. A copy then transposes.
 
 use crate::graph::patch::{Rewrite, Work};
 use crate::graph::verify::satisfies;
@@ -71,7 +71,8 @@ fn choose(graph: &Graph, id: ValueId, wants: Option<&Wants>, asked: &[Want]) -> 
     if let (Some(port), Def::Op { .. }) = (port, &value.def) {
         let layout = Layout::ordered(port.order.clone());
         let serves = asked.iter().all(|w| satisfies(&layout, w, &value.ty));
-        if serves && (!is_heavy(graph, id) || is_channels_last(&layout, &value.ty)) {
+        let alone = asked.is_empty() && !is_heavy(graph, id);
+        if serves && (alone || is_channels_last(&layout, &value.ty)) {
             return layout;
         }
     }

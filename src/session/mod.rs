@@ -1,3 +1,29 @@
-//! The public API: compiler, model, options, the pipeline.
+//! The public API: [`Compiler`] turns text into a [`Checked`] program and that into a [`Model`]; a model runs.
+//!
+//! The pipeline is read in [`compiler`] (text to graph, code) and [`assemble`] (graph to loops and places). Nothing here
+//! knows an operation.
 
+pub mod assemble;
+pub mod compiler;
+pub mod dump;
+pub mod error;
+pub mod layers;
+pub mod model;
+pub mod observe;
+pub mod options;
+pub mod ports;
 pub mod report;
+pub mod simulate;
+#[cfg(test)]
+mod tests;
+pub mod weights;
+
+pub use compiler::{Checked, Compiler};
+pub use dump::Emit;
+pub use error::{Bug, CompileError, RunError, WeightError, WeightProblem};
+pub use layers::Report;
+pub use model::Model;
+pub use observe::StepCheck;
+pub use options::Options;
+pub use ports::{Outputs, Port};
+pub use weights::{WeightInfo, WeightSource};

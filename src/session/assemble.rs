@@ -1,0 +1,130 @@
+//! From a graph to a program that only lacks machine code: passes, lowering, schedules, places. The four calls below are the
+//! middle of the compiler's road, in order; [`Timer`] says what each took.
+
+use std::time::{Duration, Instant};
+
+use super::error::{Bug, CompileError};
+use crate::graph::patch::Work;
+use crate::graph::{Graph, ValueId};
+use crate::lower::memory::{Memory, Place, memory};
+use crate::lower::{Step, lower};
+use crate::passes::{self, Level};
+use crate::schedule::{Scheduled, Target, schedule};
+use crate::tensor::array::for_each_index;
+
+/// A program without code.
+#[derive(Clone, Debug)]
+pub struct Assembled {
+    /// The graph after all passes, and where its values come from.
+    pub work: Work,
+    /// Its steps with the nests as lowered.
+    pub steps: Vec<Step>,
+    /// The nests as scheduled, one per step.
+    pub nests: Vec<Scheduled>,
+    /// Where values lie.
+    pub memory: Memory,
+}
+
+/// Phases of a compilation with the time each took.
+#[derive(Clone, Debug, Default)]
+pub struct Timer {
+    /// Names in the order they ran.
+    pub phases: Vec<(&'static str, Duration)>,
+}
+
+impl Timer {
+    /// Runs one phase and notes its time.
+    pub fn time<T>(&mut self, phase: &'static str, run: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        let result = run();
+        self.phases.push((phase, start.elapsed()));
+        result
+    }
+
+    /// Moves `part` of the time of phase `of` to a phase of its own before it.
+    pub fn split(&mut self, of: &'static str, phase: &'static str, part: Duration) {
+        if let Some(i) = self.phases.iter().position(|p| p.0 == of) {
+            let part = part.min(self.phases[i].1);
+            self.phases[i].1 -= part;
+            self.phases.insert(i, (phase, part));
+        }
+    }
+
+    /// All phases together.
+    pub fn total(&self) -> Duration {
+        self.phases.iter().map(|p| p.1).sum()
+    }
+}
+
+/// Assembles the program of a graph.
+///
+/// # Errors
+/// [`CompileError`] for what only a bug of the compiler can cause, or a network that memory cannot hold.
+pub fn assemble(
+    graph: Graph,
+    level: Level,
+    target: &Target,
+    timer: &mut Timer,
+) -> Result<Assembled, CompileError> {
+    let work = timer.time("passes", || passes::run(graph, level))?;
+    let steps = timer.time("lower", || lower(&work.graph))?;
+    let nests = timer.time("schedule", || steps.iter().map(|s| schedule(s.nest.clone(), target)).collect());
+    let memory = timer.time("plan", || memory(&work.graph, &steps, false));
+    let program = Assembled { work, steps, nests, memory };
+    if cfg!(debug_assertions) {
+        program.verify()?;
+    }
+    Ok(program)
+}
+
+impl Assembled {
+    /// Proves every nest, before and after scheduling.
+    fn verify(&self) -> Result<(), CompileError> {
+        let lowered = self.steps.iter().map(|s| &s.nest);
+        for nest in lowered.chain(self.nests.iter().map(|n| &n.nest)) {
+            crate::loops::verify::verify(nest).map_err(|broken| {
+                CompileError::Bug(Bug::Nest {
+                    nest: nest.name.clone(),
+                    broken: broken.join("; "),
+                    listing: crate::loops::print::print(nest),
+                })
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Puts the elements of a weight or constant, row-major in the order of its type, where it lies in the store.
+    pub fn scatter(&self, id: ValueId, data: &[f32], store: &mut [f32]) {
+        self.each_element(id, |at, i| {
+            if let (Some(to), Some(from)) = (store.get_mut(at), data.get(i)) {
+                *to = *from;
+            }
+        });
+    }
+
+    /// The elements of a weight or constant from the store, row-major in the order of its type.
+    pub fn gather(&self, id: ValueId, store: &[f32]) -> Vec<f32> {
+        let mut out = vec![0.0; self.work.graph.value(id).ty.len()];
+        self.each_element(id, |at, i| {
+            if let (Some(from), Some(to)) = (store.get(at), out.get_mut(i)) {
+                *to = *from;
+            }
+        });
+        out
+    }
+
+    /// Calls `f` with the place of each element in the store, and its number in row-major order.
+    fn each_element(&self, id: ValueId, mut f: impl FnMut(usize, usize)) {
+        let value = self.work.graph.value(id);
+        let (Place::Store(start), Some(layout)) = (self.memory.places[id.index()], &value.layout) else {
+            return;
+        };
+        let placed = layout.place(&value.ty);
+        let mut i = 0;
+        for_each_index(value.ty.dims(), |index| {
+            let at: i64 = index.iter().zip(&placed.strides).map(|(x, s)| *x as i64 * s).sum();
+            f(start + (placed.base + at) as usize, i);
+            i += 1;
+        });
+    }
+}

@@ -1,0 +1,101 @@
+//! The road from text to a model, one call per verb: parse and resolve make a [`Checked`] program, the rest makes a
+//! [`Model`] of one of its nets.
+
+use super::assemble::{Timer, assemble};
+use super::error::CompileError;
+use super::model::Model;
+use super::options::Options;
+use crate::graph::Graph;
+use crate::kernels::isa::Feature;
+use crate::resolve::{Network, Program};
+use crate::schedule::Target;
+use crate::support::diag::Diagnostic;
+use crate::support::span::{FileId, Sources};
+
+/// Compiles programs under fixed options.
+#[derive(Clone, Debug, Default)]
+pub struct Compiler {
+    options: Options,
+}
+
+/// A program after parsing and resolving: its nets, and everything that was found wrong or doubtful.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// The texts.
+    pub sources: Sources,
+    /// The root file.
+    pub root: FileId,
+    /// Nets and diagnostics.
+    pub program: Program,
+    timer: Timer,
+}
+
+impl Checked {
+    /// Everything that was found, by place.
+    pub fn diagnostics(&self) -> &[Diagnostic] {
+        &self.program.diagnostics
+    }
+
+    /// Whether something is wrong.
+    pub fn has_errors(&self) -> bool {
+        self.program.has_errors()
+    }
+
+    /// The net called `name`; without a name the last one.
+    pub fn net(&self, name: Option<&str>) -> Option<&Network> {
+        self.program.net(name)
+    }
+}
+
+impl Compiler {
+    /// A compiler with these options.
+    pub fn new(options: Options) -> Self {
+        Self { options }
+    }
+
+    /// Its options.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// Compiles a net of a checked program; without a name the last one.
+    ///
+    /// # Errors
+    /// [`CompileError`] when the program is wrong, has no such net, or an option is out of range.
+    pub fn compile(&self, checked: &Checked, net: Option<&str>) -> Result<Model, CompileError> {
+        if checked.has_errors() {
+            let diagnostics = checked.program.diagnostics.clone();
+            return Err(CompileError::Program { diagnostics, sources: checked.sources.clone() });
+        }
+        let Some(network) = checked.net(net) else {
+            let known = checked.program.nets.iter().map(|n| n.name.to_string()).collect();
+            return Err(CompileError::NoNet { name: net.map(str::to_owned), known });
+        };
+        self.build(network.graph.clone(), checked.timer.clone())
+    }
+
+    /// Compiles a graph that was made otherwise: by an importer, or by hand.
+    ///
+    /// # Errors
+    /// [`CompileError`] when the graph is malformed or an option is out of range.
+    pub fn compile_graph(&self, graph: Graph) -> Result<Model, CompileError> {
+        self.build(graph, Timer::default())
+    }
+
+    fn build(&self, source: Graph, mut timer: Timer) -> Result<Model, CompileError> {
+        let options = &self.options;
+        for (option, value) in [("batch", options.batch), ("threads", options.threads)] {
+            if value == 0 {
+                return Err(CompileError::Option { option });
+            }
+        }
+        let target = Target { fma: options.isa.has(Feature::Fma), vector_registers: 16 };
+        let mut program = assemble(source.clone(), options.level, &target, &mut timer)?;
+        let nests: Vec<_> = program.nests.iter_mut().map(|n| std::mem::take(&mut n.nest)).collect();
+        let code = timer.time("codegen", || crate::codegen::compile(&nests, &options.isa));
+        for (slot, nest) in program.nests.iter_mut().zip(nests) {
+            slot.nest = nest;
+        }
+        Model::new(source, program, code?, options.clone(), timer)
+    }
+}

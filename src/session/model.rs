@@ -1,0 +1,281 @@
+//! A compiled network: machine code, weights, and the memory that runs borrow. Cheap to clone; clones share all three until
+//! one of them is given other weights. Any number of threads may run one model at the same time.
+
+use std::borrow::Cow;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use super::assemble::{Assembled, Timer};
+use super::error::{CompileError, RunError};
+use super::options::Options;
+use super::ports::{Outputs, Port, arrange_all};
+use crate::codegen::Code;
+use crate::graph::{Def, Graph};
+use crate::lower::memory::Place;
+use crate::runtime::arena::{OutOfMemory, Storage};
+use crate::runtime::program::{Memory, Place as Slot, Program, Sizes, Step};
+use crate::runtime::threads::{Executor, OneThread, Pool};
+use crate::tensor::owned::TensorView;
+
+/// See the module.
+#[derive(Clone)]
+pub struct Model {
+    pub(super) compiled: Arc<Compiled>,
+    /// Weights and what is computed from them; made from their starts when first needed.
+    pub(super) store: Arc<OnceLock<Storage>>,
+    /// Arenas that no run uses now.
+    arenas: Arc<Mutex<Vec<Storage>>>,
+    executor: Arc<dyn Executor + Send + Sync>,
+}
+
+/// Everything about a network that weights do not change.
+pub(super) struct Compiled {
+    /// The graph as the source says it.
+    pub(super) source: Graph,
+    pub(super) program: Assembled,
+    pub(super) code: Code,
+    /// Runs over the store when weights were set.
+    pub(super) load: Program,
+    /// For each step of `run`, its number among all steps.
+    pub(super) run_steps: Vec<usize>,
+    pub(super) run: Program,
+    pub(super) options: Options,
+    pub(super) timer: Timer,
+    pub(super) inputs: Vec<Port>,
+    pub(super) outputs: Vec<Port>,
+}
+
+impl std::fmt::Debug for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Model").field("name", &self.name()).finish_non_exhaustive()
+    }
+}
+
+impl Model {
+    /// Wraps code in what a run needs.
+    pub(super) fn new(
+        source: Graph,
+        program: Assembled,
+        code: Code,
+        options: Options,
+        timer: Timer,
+    ) -> Result<Self, CompileError> {
+        let (load, _) = machine_program(&program, &code, true)?;
+        let (run, run_steps) = machine_program(&program, &code, false)?;
+        let executor: Arc<dyn Executor + Send + Sync> = match options.threads {
+            1 => Arc::new(OneThread),
+            threads => Arc::new(Pool::new(threads).map_err(CompileError::Threads)?),
+        };
+        let inputs = source.inputs.iter().map(|p| Port::of(&source, p)).collect();
+        let outputs = source.outputs.iter().map(|p| Port::of(&source, p)).collect();
+        let compiled =
+            Compiled { source, program, code, load, run_steps, run, options, timer, inputs, outputs };
+        Ok(Self { compiled: Arc::new(compiled), store: Arc::default(), arenas: Arc::default(), executor })
+    }
+
+    /// The network's name.
+    pub fn name(&self) -> &str {
+        &self.compiled.source.name
+    }
+
+    /// What it takes.
+    pub fn inputs(&self) -> &[Port] {
+        &self.compiled.inputs
+    }
+
+    /// What it gives.
+    pub fn outputs(&self) -> &[Port] {
+        &self.compiled.outputs
+    }
+
+    /// The same model on the caller's threads instead of its own; results stay the same bits.
+    #[must_use]
+    pub fn with_executor(mut self, executor: Arc<dyn Executor + Send + Sync>) -> Self {
+        self.executor = executor;
+        self
+    }
+
+    /// Runs the network once. Inputs are given by name; one whose axes are listed as the program declares them is read where
+    /// it lies, any other is copied.
+    ///
+    /// # Errors
+    /// [`RunError`] when inputs are missing, unknown or of another shape, or memory is short.
+    pub fn run(&self, inputs: &[(&str, TensorView<'_>)]) -> Result<Outputs, RunError> {
+        let inputs = arrange_all(&self.compiled.inputs, inputs)?;
+        let mut outputs: Vec<Vec<f32>> = Vec::new();
+        for port in &self.compiled.outputs {
+            outputs.push(zeros(port.len())?);
+        }
+        self.with_memory(&inputs, &mut outputs, |memory| self.compiled.run.run(memory, &*self.executor))?;
+        Ok(Outputs::of(&self.compiled.outputs, outputs))
+    }
+
+    /// Runs the network once and writes each output where the caller says, in the order of its port. An output that is not
+    /// asked for is computed and dropped.
+    ///
+    /// # Errors
+    /// As [`Model::run`], and when an output is unknown, named twice, or its buffer has another length.
+    pub fn run_into(
+        &self,
+        inputs: &[(&str, TensorView<'_>)],
+        outputs: &mut [(&str, &mut [f32])],
+    ) -> Result<(), RunError> {
+        let inputs = arrange_all(&self.compiled.inputs, inputs)?;
+        let ports = &self.compiled.outputs;
+        let mut places: Vec<Option<&mut [f32]>> = ports.iter().map(|_| None).collect();
+        for (name, buffer) in outputs {
+            let Some(i) = ports.iter().position(|p| *p.name == **name) else {
+                let known = ports.iter().map(|p| p.name.to_string()).collect();
+                return Err(RunError::Unknown { side: "output", name: (*name).to_owned(), known });
+            };
+            if buffer.len() != ports[i].len() {
+                let (expected, found) = (ports[i].show(), format!("{} elements", buffer.len()));
+                return Err(RunError::Shape { name: (*name).to_owned(), expected, found });
+            }
+            if places[i].is_some() {
+                return Err(RunError::Twice { name: (*name).to_owned() });
+            }
+            places[i] = Some(&mut **buffer);
+        }
+        let mut dropped: Vec<Vec<f32>> = Vec::new();
+        for (place, port) in places.iter().zip(ports) {
+            dropped.push(zeros(if place.is_some() { 0 } else { port.len() })?);
+        }
+        let buffers = places.into_iter().zip(&mut dropped).map(|(p, d)| p.unwrap_or(d));
+        self.with_buffers(&inputs, buffers.collect(), |memory| self.compiled.run.run(memory, &*self.executor))
+    }
+
+    pub(super) fn with_memory(
+        &self,
+        inputs: &[Cow<'_, [f32]>],
+        outputs: &mut [Vec<f32>],
+        run: impl FnOnce(Memory<'_>) -> Result<(), crate::runtime::program::RunError>,
+    ) -> Result<(), RunError> {
+        self.with_buffers(inputs, outputs.iter_mut().map(Vec::as_mut_slice).collect(), run)
+    }
+
+    /// Lends weights and an arena for one run.
+    fn with_buffers(
+        &self,
+        inputs: &[Cow<'_, [f32]>],
+        outputs: Vec<&mut [f32]>,
+        run: impl FnOnce(Memory<'_>) -> Result<(), crate::runtime::program::RunError>,
+    ) -> Result<(), RunError> {
+        let store = self.store()?;
+        let inputs: Vec<&[f32]> = inputs.iter().map(|i| &**i).collect();
+        let free = self.arenas.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut arena = match free {
+            Some(arena) => arena,
+            None => Storage::zeroed(self.compiled.run.sizes().arena)?,
+        };
+        let memory = Memory {
+            arena: arena.as_mut_slice(),
+            params: store.as_slice(),
+            consts: &[],
+            inputs: &inputs,
+            outputs,
+        };
+        let done = run(memory);
+        self.arenas.lock().unwrap_or_else(PoisonError::into_inner).push(arena);
+        Ok(done?)
+    }
+
+    pub(super) fn executor(&self) -> &dyn Executor {
+        &*self.executor
+    }
+
+    /// The weights; their starts, if none were set.
+    pub(super) fn store(&self) -> Result<&Storage, RunError> {
+        if let Some(store) = self.store.get() {
+            return Ok(store);
+        }
+        let compiled = &*self.compiled;
+        let graph = &compiled.program.work.graph;
+        let mut fresh = compiled.empty_store()?;
+        for id in graph.params() {
+            let value = graph.value(id);
+            if let Def::Param { init, .. } = &value.def {
+                let data = crate::ops::init::values(init, &value.ty, &value.name, compiled.options.seed);
+                compiled.program.scatter(id, &data, fresh.as_mut_slice());
+            }
+        }
+        compiled.load(&mut fresh, self.executor())?;
+        // Another thread may have been faster; both made the same numbers.
+        Ok(self.store.get_or_init(|| fresh))
+    }
+}
+
+fn zeros(len: usize) -> Result<Vec<f32>, RunError> {
+    let mut out = Vec::new();
+    out.try_reserve_exact(len).map_err(|_| OutOfMemory { elements: len })?;
+    out.resize(len, 0.0);
+    Ok(out)
+}
+
+impl Compiled {
+    /// A store that holds the constants and nothing else yet.
+    pub(super) fn empty_store(&self) -> Result<Storage, OutOfMemory> {
+        let mut store = Storage::zeroed(self.load.sizes().arena)?;
+        let graph = &self.program.work.graph;
+        for id in graph.ids() {
+            if let Def::Const(data) = &graph.value(id).def {
+                self.program.scatter(id, data, store.as_mut_slice());
+            }
+        }
+        Ok(store)
+    }
+
+    /// Computes what depends on weights.
+    pub(super) fn load(&self, store: &mut Storage, executor: &dyn Executor) -> Result<(), RunError> {
+        let memory = Memory {
+            arena: store.as_mut_slice(),
+            params: &[],
+            consts: &[],
+            inputs: &[],
+            outputs: Vec::new(),
+        };
+        Ok(self.load.run(memory, executor)?)
+    }
+}
+
+/// The steps of load time or of a run with the places of their buffers, and their numbers among all steps.
+fn machine_program(
+    program: &Assembled,
+    code: &Code,
+    at_load: bool,
+) -> Result<(Program, Vec<usize>), CompileError> {
+    const ELEMENT: usize = size_of::<f32>();
+    let memory = &program.memory;
+    let numbers: Vec<usize> =
+        (0..program.steps.len()).filter(|i| program.steps[*i].at_load == at_load).collect();
+    // At load time the store is what is written; a run only reads it.
+    let slot = |place: Place| match place {
+        Place::Input(i) => Slot::Input(i),
+        Place::Output(i) => Slot::Output(i),
+        Place::Store(at) if at_load => Slot::Arena(at),
+        Place::Store(at) => Slot::Param(at),
+        Place::Arena(at) => Slot::Arena(at),
+        Place::None => Slot::Const(0),
+    };
+    let steps: Vec<Step> = numbers
+        .iter()
+        .map(|i| {
+            let step = &program.steps[*i];
+            let values = step.reads.iter().chain([&step.value]);
+            Step { entry: *i, bufs: values.map(|v| slot(memory.places[v.index()])).collect() }
+        })
+        .collect();
+    let sizes = if at_load {
+        Sizes { arena: memory.store.size / ELEMENT, ..Sizes::default() }
+    } else {
+        let graph = &program.work.graph;
+        let len = |p: &crate::graph::Port| graph.value(p.value).ty.len();
+        Sizes {
+            arena: memory.arena.size / ELEMENT,
+            params: memory.store.size / ELEMENT,
+            consts: 0,
+            inputs: graph.inputs.iter().map(len).collect(),
+            outputs: graph.outputs.iter().map(len).collect(),
+        }
+    };
+    Ok((Program::new(&steps, code.entries(), sizes)?, numbers))
+}

@@ -1,0 +1,132 @@
+//! A run beside the `f64` reference: after each step, what machine code stored is compared with the value of the source graph
+//! that it stands for. Errors are those accumulated since the inputs, weights included.
+
+use std::collections::BTreeMap;
+
+use super::error::RunError;
+use super::model::{Compiled, Model};
+use super::ports::{Outputs, arrange_all};
+use crate::graph::eval::{Given, evaluate};
+use crate::graph::{Def, ValueId};
+use crate::runtime::arena::Storage;
+use crate::tensor::array::{Array, for_each_index};
+use crate::tensor::compare::{Comparison, Tolerance, compare};
+use crate::tensor::owned::TensorView;
+use crate::tensor::ty::TensorTy;
+
+/// How one step of a run compares with the reference.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepCheck {
+    /// The value of the source graph that it stored, by its path.
+    pub name: String,
+    /// The operation that made that value.
+    pub kind: &'static str,
+    /// The error.
+    pub comparison: Comparison,
+}
+
+/// Inputs and weights of a run as the reference wants them.
+struct Lent<'a> {
+    compiled: &'a Compiled,
+    store: &'a Storage,
+    inputs: &'a [&'a [f32]],
+}
+
+impl Given for Lent<'_> {
+    fn input(&self, position: usize, ty: &TensorTy) -> Array {
+        let order = &self.compiled.source.inputs[position].order;
+        let layout = crate::tensor::layout::Layout::ordered(order.clone());
+        gathered(ty, &layout, self.inputs[position])
+    }
+
+    fn param(&self, id: ValueId, ty: &TensorTy) -> Array {
+        let name = &self.compiled.source.value(id).name;
+        let graph = &self.compiled.program.work.graph;
+        match graph.params().find(|p| graph.value(*p).name == *name) {
+            Some(p) => Array::from_f32(ty.dims(), &self.compiled.program.gather(p, self.store.as_slice())),
+            None => Array::zeros(ty.dims()),
+        }
+    }
+}
+
+/// The elements of a buffer, row-major in the order of the type.
+fn gathered(ty: &TensorTy, layout: &crate::tensor::layout::Layout, data: &[f32]) -> Array {
+    let placed = layout.place(ty);
+    Array::from_fn(ty.dims(), |index| {
+        let at: i64 = index.iter().zip(&placed.strides).map(|(x, s)| *x as i64 * s).sum();
+        f64::from(data[(placed.base + at) as usize])
+    })
+}
+
+impl Model {
+    /// Runs the network once, and the reference beside it; the outputs, and the error of every step. Slow: the reference
+    /// computes in `f64` by the definitions.
+    ///
+    /// # Errors
+    /// As [`Model::run`].
+    pub fn run_checked(
+        &self,
+        inputs: &[(&str, TensorView<'_>)],
+        tolerance: Tolerance,
+    ) -> Result<(Outputs, Vec<StepCheck>), RunError> {
+        let compiled = &*self.compiled;
+        let inputs = arrange_all(&compiled.inputs, inputs)?;
+        let slices: Vec<&[f32]> = inputs.iter().map(|i| &**i).collect();
+        let expected = self.reference(&slices)?;
+        let mut outputs: Vec<Vec<f32>> = compiled.outputs.iter().map(|p| vec![0.0; p.len()]).collect();
+        let mut checks = Vec::new();
+        self.with_memory(&inputs, &mut outputs, |memory| {
+            compiled.run.run_observed(memory, self.executor(), &mut |step, view| {
+                let step = &compiled.program.steps[compiled.run_steps[step]];
+                let found = view.buf(step.reads.len());
+                checks.extend(compiled.check(step.value, found, &expected, tolerance));
+            })
+        })?;
+        Ok((Outputs::of(&compiled.outputs, outputs), checks))
+    }
+
+    /// The values of the source graph that steps of a run store.
+    fn reference(&self, inputs: &[&[f32]]) -> Result<BTreeMap<ValueId, Array>, RunError> {
+        let compiled = &*self.compiled;
+        let steps = compiled.run_steps.iter().map(|i| &compiled.program.steps[*i]);
+        let wanted: Vec<ValueId> =
+            steps.filter_map(|s| compiled.program.work.origin[s.value.index()]).collect();
+        let lent = Lent { compiled, store: self.store()?, inputs };
+        let mut found = BTreeMap::new();
+        evaluate(&compiled.source, &lent, |id, array| {
+            if wanted.contains(&id) {
+                found.insert(id, array.clone());
+            }
+        });
+        Ok(found)
+    }
+}
+
+impl Compiled {
+    fn check(
+        &self,
+        value: ValueId,
+        found: &[f32],
+        expected: &BTreeMap<ValueId, Array>,
+        tolerance: Tolerance,
+    ) -> Option<StepCheck> {
+        let origin = self.program.work.origin[value.index()]?;
+        let expected = expected.get(&origin)?;
+        let stored = self.program.work.graph.value(value);
+        let placed = stored.layout.as_ref()?.place(&stored.ty);
+        let mut actual = Vec::with_capacity(stored.ty.len());
+        for_each_index(stored.ty.dims(), |index| {
+            let at: i64 = index.iter().zip(&placed.strides).map(|(x, s)| *x as i64 * s).sum();
+            actual.push(found[(placed.base + at) as usize]);
+        });
+        let of = self.source.value(origin);
+        let kind = match &of.def {
+            Def::Op { op, .. } => op.rules().kind(),
+            Def::Input(_) => "input",
+            Def::Param { .. } => "weight",
+            Def::Const(_) => "const",
+        };
+        let comparison = compare(&actual, &expected.data, tolerance);
+        Some(StepCheck { name: of.name.clone(), kind, comparison })
+    }
+}

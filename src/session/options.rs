@@ -1,0 +1,83 @@
+//! What a compilation is told. The defaults ask the processor what it offers and the system how many threads it runs; nothing
+//! else in the library does.
+
+use crate::kernels::isa::Isa;
+use crate::passes::Level;
+use crate::runtime::threads::parallelism;
+
+/// Options of a [`Compiler`](super::Compiler).
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Samples per run, the extent of axis `n`; at least 1.
+    pub batch: usize,
+    /// Threads of a run; at least 1. Results are the same bits for any number.
+    pub threads: usize,
+    /// The target of code generation.
+    pub isa: Isa,
+    /// `const` items of the program and their new values as text (`--set S=32`).
+    pub set: Vec<(String, String)>,
+    /// Where random weights start; the same seed gives the same bits.
+    pub seed: u64,
+    /// Which passes run.
+    pub level: Level,
+    /// Whether errors come with edits that were tried on the whole program.
+    pub fixes: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            batch: 1,
+            threads: parallelism(),
+            isa: Isa::detect(),
+            set: Vec::new(),
+            seed: 0,
+            level: Level::All,
+            fixes: true,
+        }
+    }
+}
+
+impl Options {
+    /// Another batch.
+    #[must_use]
+    pub fn batch(mut self, batch: usize) -> Self {
+        self.batch = batch;
+        self
+    }
+
+    /// Another number of threads.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// Another target.
+    #[must_use]
+    pub fn isa(mut self, isa: Isa) -> Self {
+        self.isa = isa;
+        self
+    }
+
+    /// Another value for the constant `name`.
+    #[must_use]
+    pub fn set(mut self, name: &str, value: &str) -> Self {
+        self.set.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Another seed of random weights.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Other passes.
+    #[must_use]
+    pub fn level(mut self, level: Level) -> Self {
+        self.level = level;
+        self
+    }
+}

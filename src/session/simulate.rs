@@ -1,0 +1,78 @@
+//! Runs an assembled program in the loop interpreter, in the same arenas and at the same offsets as machine code would: slow,
+//! and the second witness beside the `f64` reference. Panics on a nest that the interpreter refuses: that is a bug.
+
+use super::assemble::Assembled;
+use crate::graph::Def;
+use crate::graph::ValueId;
+use crate::lower::Step;
+use crate::lower::memory::Place;
+
+/// The memories of a run: each a list of elements.
+struct Memories {
+    inputs: Vec<Vec<f32>>,
+    outputs: Vec<Vec<f32>>,
+    store: Vec<f32>,
+    arena: Vec<f32>,
+}
+
+/// The outputs, in the user's layouts, for inputs in the user's layouts and weights given by name in the order of their types.
+/// `fma` says whether multiply-adds round once, as the target's code does.
+pub fn simulate(
+    program: &Assembled,
+    inputs: &[Vec<f32>],
+    weight: &dyn Fn(ValueId) -> Vec<f32>,
+    fma: bool,
+) -> Result<Vec<Vec<f32>>, String> {
+    let graph = &program.work.graph;
+    let outputs = graph.outputs.iter().map(|p| vec![f32::NAN; graph.value(p.value).ty.len()]).collect();
+    // NaN everywhere: whoever reads what nobody stored shows it.
+    let elements = |bytes: usize| vec![f32::NAN; bytes / size_of::<f32>()];
+    let mut memories = Memories {
+        inputs: inputs.to_vec(),
+        outputs,
+        store: elements(program.memory.store.size),
+        arena: elements(program.memory.arena.size),
+    };
+    for id in graph.ids() {
+        let data = match &graph.value(id).def {
+            Def::Param { .. } => weight(id),
+            Def::Const(data) => data.to_vec(),
+            Def::Input(_) | Def::Op { .. } => continue,
+        };
+        program.scatter(id, &data, &mut memories.store);
+    }
+    for at_load in [true, false] {
+        for (i, step) in program.steps.iter().enumerate().filter(|(_, s)| s.at_load == at_load) {
+            run_step(program, i, step, &mut memories, fma)?;
+        }
+    }
+    Ok(memories.outputs)
+}
+
+fn run_step(
+    program: &Assembled,
+    i: usize,
+    step: &Step,
+    memories: &mut Memories,
+    fma: bool,
+) -> Result<(), String> {
+    let nest = &program.nests[i].nest;
+    let values: Vec<ValueId> = step.reads.iter().copied().chain([step.value]).collect();
+    let mut bufs: Vec<Vec<f32>> =
+        values.iter().zip(&nest.bufs).map(|(id, b)| range(program, *id, b.len, memories).to_vec()).collect();
+    crate::loops::interp::run_all(nest, &mut bufs, fma).map_err(|e| format!("{}: {e}", nest.name))?;
+    if let Some(result) = bufs.pop() {
+        range(program, step.value, result.len(), memories).copy_from_slice(&result);
+    }
+    Ok(())
+}
+
+fn range<'m>(program: &Assembled, id: ValueId, len: usize, memories: &'m mut Memories) -> &'m mut [f32] {
+    match program.memory.places[id.index()] {
+        Place::Input(i) => &mut memories.inputs[i][..len],
+        Place::Output(i) => &mut memories.outputs[i][..len],
+        Place::Store(at) => &mut memories.store[at..at + len],
+        Place::Arena(at) => &mut memories.arena[at..at + len],
+        Place::None => &mut [],
+    }
+}

@@ -1,0 +1,322 @@
+//! Programs from graphs built by hand: reference, loop interpreter and machine code held against each other.
+
+use std::collections::BTreeMap;
+
+use super::assemble::{Assembled, Timer, assemble};
+use super::simulate::simulate;
+use super::{Compiler, Model, Options};
+use crate::graph::eval::{Given, outputs};
+use crate::graph::{Def, Graph, ValueId};
+use crate::kernels::isa::Isa;
+use crate::ops::args::{ArgValue, CallArgs};
+use crate::passes::Level;
+use crate::schedule::Target;
+use crate::tensor::array::Array;
+use crate::tensor::compare::{Tolerance, compare};
+use crate::tensor::owned::{Tensor, TensorView};
+use crate::tensor::ty::TensorTy;
+
+/// Adds a call as the resolver does: the operation with fresh weights.
+fn call(g: &mut Graph, name: &str, word: &str, args: &[(&'static str, ArgValue)], x: &[ValueId]) -> ValueId {
+    let info = crate::ops::infos().into_iter().find(|i| i.name == word).expect("an operation");
+    let types: Vec<TensorTy> = x.iter().map(|i| g.value(*i).ty.clone()).collect();
+    let types: Vec<&TensorTy> = types.iter().collect();
+    let made = (info.make)(&CallArgs { values: args.to_vec() }, &types).expect("arguments that fit");
+    let mut inputs = x.to_vec();
+    for w in &made.weights {
+        inputs.push(g.param(&format!("{name}.{}", w.name), w.ty.clone(), w.init.clone(), w.trainable));
+    }
+    g.op(name, made.ops[0].clone(), &inputs).expect("shapes that fit").0
+}
+
+/// Elements without pattern, small enough to keep sums tame.
+fn noise(seed: u64, len: usize) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    (0..len)
+        .map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            ((state >> 40) as f32 / (1 << 23) as f32) - 1.0
+        })
+        .collect()
+}
+
+struct Noise;
+
+impl Noise {
+    fn of(id: usize, ty: &TensorTy, name: &str) -> Vec<f32> {
+        let scale = (ty.len() as f32 / ty.dims()[0].max(1) as f32).sqrt().recip();
+        // Variances must be positive.
+        let square = |x: f32| if name.ends_with("var") { x * x + 0.5 } else { x * scale.max(0.1) };
+        noise(id as u64 + 1, ty.len()).into_iter().map(square).collect()
+    }
+}
+
+struct Weights<'a>(&'a Graph);
+
+impl Given for Weights<'_> {
+    fn input(&self, position: usize, ty: &TensorTy) -> Array {
+        Array::from_f32(ty.dims(), &noise(1000 + position as u64, ty.len()))
+    }
+
+    fn param(&self, id: ValueId, ty: &TensorTy) -> Array {
+        let name = &self.0.value(id).name;
+        Array::from_f32(ty.dims(), &Noise::of(seed_of(name), ty, name))
+    }
+}
+
+/// Weights keep their numbers through the passes by their names.
+fn seed_of(name: &str) -> usize {
+    name.bytes().fold(7, |h, b| (h * 31 + usize::from(b)) % 1_000_003)
+}
+
+fn check(g: &Graph, level: Level) -> Assembled {
+    let target = Target { fma: true, vector_registers: 16 };
+    let program = assemble(g.clone(), level, &target, &mut Timer::default())
+        .unwrap_or_else(|e| panic!("{e}\n{}", crate::graph::print::summary(g)));
+    let text = crate::graph::print::print(&program.work.graph);
+    assert_eq!(crate::graph::parse::parse(&text).as_ref(), Ok(&program.work.graph), "the text parses back");
+    let expected = outputs(g, &Weights(g));
+    let inputs: Vec<Vec<f32>> = g
+        .inputs
+        .iter()
+        .enumerate()
+        .map(|(i, p)| to_user(&Weights(g).input(i, &g.value(p.value).ty), &p.order))
+        .collect();
+    let graph = &program.work.graph;
+    let weight = |id: ValueId| {
+        let v = graph.value(id);
+        Noise::of(seed_of(&v.name), &v.ty, &v.name)
+    };
+    let found = simulate(&program, &inputs, &weight, true).unwrap_or_else(|e| panic!("{e}"));
+    let compiled = machine(g, level, &inputs);
+    for (found, machine) in found.iter().zip(&compiled) {
+        let wide: Vec<f64> = found.iter().map(|x| f64::from(*x)).collect();
+        let c = compare(machine, &wide, Tolerance { rtol: 1e-4, atol: 1e-4 });
+        assert!(c.passed(), "machine code: {c:?}\n{}", crate::graph::print::summary(graph));
+    }
+    for ((port, found), expected) in g.outputs.iter().zip(&found).zip(&expected) {
+        let wide: Vec<f64> = to_user(expected, &port.order).into_iter().map(f64::from).collect();
+        let c = compare(found, &wide, Tolerance { rtol: 1e-4, atol: 1e-4 });
+        assert!(c.passed(), "{}: {c:?}\n{}", port.name, crate::graph::print::summary(graph));
+    }
+    program
+}
+
+/// A model with the weights of [`Noise`].
+fn model(g: &Graph, options: Options) -> Model {
+    let mut model = Compiler::new(options).compile_graph(g.clone()).unwrap_or_else(|e| panic!("{e}"));
+    let mut weights: BTreeMap<String, Tensor> = BTreeMap::new();
+    for id in g.params() {
+        let v = g.value(id);
+        let axes: Vec<_> = v.ty.names().iter().zip(v.ty.dims()).map(|(n, d)| (n, *d)).collect();
+        let data = Noise::of(seed_of(&v.name), &v.ty, &v.name);
+        weights.insert(v.name.clone(), Tensor::new(&axes, data).expect("as long as its type"));
+    }
+    model.load_weights(&mut weights).unwrap_or_else(|e| panic!("{e}"));
+    for (name, set) in &weights {
+        assert_eq!(model.weight(name).expect("memory").as_ref(), Some(set), "what was set is read back");
+    }
+    model
+}
+
+/// What machine code gives, the same bits for 1 to 3 threads.
+fn machine(g: &Graph, level: Level, inputs: &[Vec<f32>]) -> Vec<Vec<f32>> {
+    let mut results = Vec::new();
+    for isa in [Isa::baseline(), Isa::detect()] {
+        let mut bits: Option<Vec<Vec<f32>>> = None;
+        for threads in 1..=3 {
+            let options = Options::default().level(level).isa(isa.clone()).threads(threads);
+            let model = model(g, options);
+            let views: Vec<(&str, TensorView<'_>)> =
+                g.inputs.iter().zip(inputs).map(|(p, d)| (&*p.name, TensorView::from(d))).collect();
+            let outputs = model.run(&views).unwrap_or_else(|e| panic!("{e}"));
+            let data: Vec<Vec<f32>> = outputs.into_vec().into_iter().map(|o| o.1.into_data()).collect();
+            assert!(bits.as_ref().is_none_or(|b| *b == data), "{threads} threads change the result");
+            bits = Some(data);
+        }
+        results.extend(bits.into_iter().flatten());
+    }
+    let wide: Vec<Vec<f64>> =
+        results[..g.outputs.len()].iter().map(|r| r.iter().map(|x| f64::from(*x)).collect()).collect();
+    for (baseline, native) in wide.iter().zip(&results[g.outputs.len()..]) {
+        let c = compare(native, baseline, Tolerance { rtol: 1e-4, atol: 1e-4 });
+        assert!(c.passed(), "baseline and native differ: {c:?}");
+    }
+    results.split_off(g.outputs.len())
+}
+
+/// The elements of an array in the order of the user's buffer.
+fn to_user(array: &Array, order: &[usize]) -> Vec<f32> {
+    let dims: Vec<usize> = order.iter().map(|d| array.dims[*d]).collect();
+    let moved = Array::from_fn(&dims, |at| {
+        let mut index = vec![0; at.len()];
+        for (d, i) in order.iter().zip(at) {
+            index[*d] = *i;
+        }
+        array.at(&index)
+    });
+    moved.data.iter().map(|x| *x as f32).collect()
+}
+
+fn int(i: i64) -> ArgValue {
+    ArgValue::Int(i)
+}
+
+fn word(w: &str) -> ArgValue {
+    ArgValue::Word(w.into())
+}
+
+fn grid(n: usize, c: usize, h: usize, w: usize) -> TensorTy {
+    TensorTy::grid(n, c, &[("h", h), ("w", w)]).expect("small")
+}
+
+/// A small network with everything that passes look for: padding, normalisation, a residual, joins, a flattened end.
+fn network(n: usize) -> Graph {
+    let mut g = Graph::new("small");
+    let x = g.input("image", grid(n, 3, 12, 10), vec![0, 2, 3, 1]);
+    let same = ("pad", word("same"));
+    let conv = |c, k| [("out", int(c)), ("kernel", int(k)), ("bias", ArgValue::Bool(false))];
+    let args = |c, k| [conv(c, k).to_vec(), vec![same.clone()]].concat();
+    let a = call(&mut g, "a", "conv", &args(8, 3), &[x]);
+    let a = call(&mut g, "bn_a", "batchnorm", &[], &[a]);
+    let a = call(&mut g, "relu_a", "relu", &[], &[a]);
+    let b = call(&mut g, "b", "conv", &args(8, 5), &[a]);
+    let b = call(&mut g, "bn_b", "batchnorm", &[], &[b]);
+    let sum = call(&mut g, "sum", "+", &[], &[b, a]);
+    let sum = call(&mut g, "relu_b", "relu", &[], &[sum]);
+    let pooled = call(&mut g, "pool", "maxpool", &[("kernel", int(2))], &[sum]);
+    let normed = call(&mut g, "bn_c", "batchnorm", &[], &[pooled]);
+    let joined = call(&mut g, "cat", "concat", &[], &[normed, pooled]);
+    let out = call(&mut g, "f", "dense", &[("out", int(5))], &[joined]);
+    g.output("map", sum, vec![0, 1, 2, 3]);
+    g.output("out", out, vec![0, 1]);
+    g
+}
+
+#[test]
+fn a_network_computes_what_its_graph_says() {
+    for n in [1, 3] {
+        for level in [Level::All, Level::Needed] {
+            check(&network(n), level);
+        }
+    }
+}
+
+#[test]
+fn normalisations_vanish_into_convolutions_and_chains_into_groups() {
+    let program = check(&network(1), Level::All);
+    let kinds: Vec<&str> = program
+        .steps
+        .iter()
+        .filter(|s| !s.at_load)
+        .map(|s| match &program.work.graph.value(s.root).def {
+            Def::Op { op, .. } => op.rules().kind(),
+            Def::Input(_) | Def::Param { .. } | Def::Const(_) => "",
+        })
+        .collect();
+    assert_eq!(kinds, ["copy", "conv", "conv", "pool", "fold", "concat", "dense", "copy"]);
+}
+
+#[test]
+fn every_step_agrees_with_the_reference() {
+    let g = network(2);
+    let model = model(&g, Options::default().threads(2));
+    let data = noise(5, 2 * 3 * 12 * 10);
+    let (outputs, checks) =
+        model.run_checked(&[("image", TensorView::from(&data))], Tolerance::default()).expect("runs");
+    assert_eq!(outputs, model.run(&[("image", TensorView::from(&data))]).expect("runs"));
+    assert!(checks.iter().all(|c| c.comparison.passed()), "{checks:#?}");
+    let names: Vec<&str> = checks.iter().map(|c| c.name.as_str()).collect();
+    assert_eq!(names, ["image", "relu_a", "relu_b", "pool", "bn_c", "cat", "f", "relu_b"]);
+}
+
+#[test]
+fn a_model_may_be_shared_by_threads() {
+    fn shared<T: Send + Sync + Clone>() {}
+    shared::<Model>();
+    let g = network(1);
+    let model = model(&g, Options::default().threads(2));
+    let data = noise(5, 3 * 12 * 10);
+    let expected = model.run(&[("image", TensorView::from(&data))]).expect("runs");
+    std::thread::scope(|s| {
+        for _ in 0..4 {
+            s.spawn(|| {
+                for _ in 0..5 {
+                    assert_eq!(model.run(&[("image", TensorView::from(&data))]).as_ref(), Ok(&expected));
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn weights_that_do_not_fit_change_nothing() {
+    let g = network(1);
+    let mut model = model(&g, Options::default());
+    let before = model.weight("a.weight").expect("memory");
+    let mut given: BTreeMap<String, Tensor> = BTreeMap::new();
+    for w in model.weights() {
+        given.insert(w.name.clone(), Tensor::zeros(&w.axes).expect("small"));
+    }
+    given.remove("a.weight");
+    given.insert("a.wieght".into(), Tensor::zeros(&[("x", 3)]).expect("small"));
+    given.insert("f.bias".into(), Tensor::zeros(&[("x", 3)]).expect("small"));
+    let error = model.load_weights(&mut given).expect_err("three problems");
+    let lines: Vec<String> = error.to_string().lines().map(str::to_owned).collect();
+    assert_eq!(
+        lines,
+        [
+            "error[E0503]: weight `a.weight` [o: 8, i: 3, kh: 3, kw: 3] is not given; given and unknown is `a.wieght`",
+            "error[E0504]: weight `f.bias` is [o: 5] in the network, given is [3]",
+            "error[E0503]: weight `a.wieght` [3] is given, but the network has none of that name; did you mean `a.weight`?",
+        ]
+    );
+    assert_eq!(model.weight("a.weight").expect("memory"), before);
+}
+
+#[test]
+fn clones_keep_their_weights() {
+    let g = network(1);
+    let first = model(&g, Options::default());
+    let mut second = first.clone();
+    let zeros = Tensor::zeros(&[("o", 5)]).expect("small");
+    second.set_weight("f.bias", zeros.view()).expect("fits");
+    assert_eq!(second.weight("f.bias").expect("memory"), Some(zeros.clone()));
+    assert_ne!(first.weight("f.bias").expect("memory"), Some(zeros));
+    let data = noise(5, 3 * 12 * 10);
+    let run = |m: &Model| m.run(&[("image", TensorView::from(&data))]).expect("runs")["out"].clone();
+    let (a, b) = (run(&first), run(&second));
+    let bias = first.weight("f.bias").expect("memory").expect("there is one");
+    for ((a, b), bias) in a.data().iter().zip(b.data()).zip(bias.data()) {
+        assert!((a - b - bias).abs() < 1e-5);
+    }
+}
+
+#[test]
+fn outputs_may_be_written_where_the_caller_says() {
+    let g = network(1);
+    let model = model(&g, Options::default());
+    let data = noise(5, 3 * 12 * 10);
+    let inputs = [("image", TensorView::from(&data))];
+    let expected = model.run(&inputs).expect("runs");
+    let mut out = [0.0; 5];
+    model.run_into(&inputs, &mut [("out", &mut out)]).expect("runs");
+    assert_eq!(out, expected["out"].data());
+    let wrong = model.run_into(&inputs, &mut [("out", &mut out[..4])]);
+    assert!(matches!(wrong, Err(super::RunError::Shape { .. })));
+}
+
+#[test]
+fn a_report_says_what_computes_each_layer() {
+    let report = model(&network(1), Options::default()).report();
+    let kernel = |name: &str| {
+        report.layers.iter().find(|l| l.row.name == name).map(|l| l.kernel.clone()).unwrap_or_default()
+    };
+    assert_eq!(
+        (kernel("relu_a").as_str(), kernel("bn_b").as_str(), kernel("sum").as_str()),
+        ("in a", "in b", "in b")
+    );
+    assert!(!kernel("a").starts_with("in "), "{}", kernel("a"));
+    assert!(report.sizes.arena >= report.sizes.arena_bound && report.sizes.arena_bound > 0);
+    assert!(report.phases.iter().any(|p| p.0 == "codegen"));
+}
