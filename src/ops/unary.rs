@@ -17,6 +17,7 @@ use crate::tensor::array::Array;
 use crate::tensor::ty::TensorTy;
 
 pub use rows::ROWS;
+pub(super) use rows::softplus;
 
 /// Which function; the order is that of [`ROWS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
