@@ -1,13 +1,15 @@
 //! The road from text to a model, one call per verb: parse and resolve make a [`Checked`] program, the rest makes a
 //! [`Model`] of one of its nets.
 
+use std::time::Instant;
+
 use super::assemble::{Timer, assemble};
 use super::error::CompileError;
 use super::model::Model;
 use super::options::Options;
 use crate::graph::Graph;
 use crate::kernels::isa::Feature;
-use crate::resolve::{Network, Program};
+use crate::resolve::{self, Loader, Network, NoFiles, ParseFn, Program};
 use crate::schedule::Target;
 use crate::support::diag::Diagnostic;
 use crate::support::span::{FileId, Sources};
@@ -45,7 +47,15 @@ impl Checked {
     pub fn net(&self, name: Option<&str>) -> Option<&Network> {
         self.program.net(name)
     }
+
+    /// The syntax tree of the root file, for readers of a compiler.
+    pub fn dump_ast(&self) -> String {
+        let (file, _) = PARSE(&self.sources, self.root);
+        format!("{file:#?}\n")
+    }
 }
+
+const PARSE: ParseFn = crate::parse::parse;
 
 impl Compiler {
     /// A compiler with these options.
@@ -56,6 +66,25 @@ impl Compiler {
     /// Its options.
     pub fn options(&self) -> &Options {
         &self.options
+    }
+
+    /// Checks a program. `name` is what messages call it; `loader` gives the files it uses.
+    pub fn check(&self, name: &str, text: &str, loader: &dyn Loader) -> Checked {
+        let mut sources = Sources::default();
+        let root = sources.add(name, text);
+        let options = resolve::Options {
+            batch: self.options.batch,
+            set: self.options.set.clone(),
+            std: crate::parse::STD,
+            fixes: self.options.fixes,
+        };
+        let mut timer = Timer::default();
+        let program = timer.time("resolve", || resolve::resolve(&mut sources, root, PARSE, loader, &options));
+        // `resolve` parses each file as it meets it; the root once more tells the two apart.
+        let start = Instant::now();
+        let _ = PARSE(&sources, root);
+        timer.split("resolve", "parse", start.elapsed());
+        Checked { sources, root, program, timer }
     }
 
     /// Compiles a net of a checked program; without a name the last one.
@@ -72,6 +101,14 @@ impl Compiler {
             return Err(CompileError::NoNet { name: net.map(str::to_owned), known });
         };
         self.build(network.graph.clone(), checked.timer.clone())
+    }
+
+    /// Checks and compiles a program that uses no other files but `std`; its last net.
+    ///
+    /// # Errors
+    /// As [`Compiler::compile`].
+    pub fn compile_text(&self, text: &str) -> Result<Model, CompileError> {
+        self.compile(&self.check("program", text, &NoFiles), None)
     }
 
     /// Compiles a graph that was made otherwise: by an importer, or by hand.
