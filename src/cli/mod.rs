@@ -4,10 +4,19 @@
 //! 2 usage or an input that cannot be read, 101 a bug in cnnc. Only this layer reads the environment.
 
 mod args;
+mod check;
+mod compile;
 mod completions;
 mod doctor;
 mod explain;
+mod fmt;
+mod layers;
 mod out;
+mod repl;
+mod run;
+mod source;
+mod table;
+mod tokens;
 
 use std::process::ExitCode;
 
@@ -18,11 +27,7 @@ use out::{Failure, Out};
 
 /// Runs the command that the process was called with.
 pub fn main() -> ExitCode {
-    std::panic::set_hook(Box::new(|info| {
-        let out = Out { color_out: false, color_err: false, format: args::ErrorFormat::Human };
-        out.error(&format!("this is a bug in cnnc {}: {info}", env!("CARGO_PKG_VERSION")));
-        out.remark("note: please report it with the program that was compiled\n");
-    }));
+    std::panic::set_hook(Box::new(|info| report_bug(&info.to_string())));
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         // clap prints help and version to standard output with code 0, usage errors to standard error with code 2.
@@ -36,16 +41,31 @@ pub fn main() -> ExitCode {
         Ok(Ok(()) | Err(Failure::Closed)) => ExitCode::SUCCESS,
         Ok(Err(Failure::Wrong(text))) => {
             if !text.is_empty() {
-                out.error(&text);
+                out.error(None, &text);
             }
             ExitCode::from(1)
         }
+        Ok(Err(Failure::Coded(code, text))) => {
+            out.error(Some(code), &text);
+            ExitCode::from(out::exit_code(code))
+        }
+        Ok(Err(Failure::Bug(text))) => {
+            report_bug(&text);
+            ExitCode::from(101)
+        }
         Ok(Err(Failure::Unusable(text))) => {
-            out.error(&text);
+            out.error(None, &text);
             ExitCode::from(2)
         }
         Err(_) => ExitCode::from(101),
     }
+}
+
+/// Says that the tool is at fault, whatever the output options are.
+fn report_bug(what: &str) {
+    let out = Out { color_out: false, color_err: false, format: args::ErrorFormat::Human };
+    out.error(None, &format!("this is a bug in cnnc {}: {what}", env!("CARGO_PKG_VERSION")));
+    out.remark("note: please report it with the program that was compiled\n");
 }
 
 fn dispatch(command: Command, out: Out) -> Result<(), Failure> {
@@ -53,8 +73,10 @@ fn dispatch(command: Command, out: Out) -> Result<(), Failure> {
         Command::Explain(args) => explain::run(&args, out),
         Command::Completions(args) => completions::run(&args, out),
         Command::Doctor(args) => doctor::run(&args, out),
-        Command::Check(_) | Command::Compile(_) | Command::Run(_) | Command::Fmt(_) | Command::Repl(_) => {
-            Err(Failure::Unusable("not there yet".into()))
-        }
+        Command::Check(args) => check::run(&args, out),
+        Command::Fmt(args) => fmt::run(&args, out),
+        Command::Repl(args) => repl::run(&args, out),
+        Command::Compile(args) => compile::run(&args, out),
+        Command::Run(args) => run::run(&args, out),
     }
 }

@@ -5,7 +5,8 @@ use std::io::{self, IsTerminal, Write};
 
 use super::args::{Color, ErrorFormat, Global};
 use crate::session::report;
-use crate::support::diag::{Diagnostic, Severity};
+use crate::support::codes;
+use crate::support::diag::{Code, Diagnostic, Severity};
 use crate::support::span::Sources;
 
 /// Why a command ends early.
@@ -15,6 +16,10 @@ pub(crate) enum Failure {
     Wrong(String),
     /// Wrong usage, or an input that cannot be read: exit code 2.
     Unusable(String),
+    /// A mistake with a code and no place in a program: see [`exit_code`].
+    Coded(Code, String),
+    /// What no program and no file should be able to cause: exit code 101.
+    Bug(String),
     /// The reader of standard output went away.
     Closed,
 }
@@ -25,10 +30,24 @@ impl Failure {
         Self::Wrong(String::new())
     }
 
+    /// What it says.
+    pub(crate) fn text(self) -> String {
+        match self {
+            Self::Wrong(text) | Self::Unusable(text) | Self::Bug(text) => text,
+            Self::Coded(code, text) => format!("{text} ({code})"),
+            Self::Closed => String::new(),
+        }
+    }
+
     /// An operating system's refusal about a file: exit code 2.
     pub(crate) fn io(what: impl std::fmt::Display, error: &io::Error) -> Self {
         Self::Unusable(format!("{what}: {error}"))
     }
+}
+
+/// The exit code of a mistake with a code: 2 for usage and for what cannot be read, 1 for what is wrong.
+pub(crate) fn exit_code(code: Code) -> u8 {
+    if [codes::E0004, codes::E0502, codes::E0801].contains(&code) { 2 } else { 1 }
 }
 
 /// How this run of the tool talks.
@@ -75,14 +94,16 @@ impl Out {
         let _ = io::stderr().lock().write_all(text.as_bytes());
     }
 
-    /// `error: …` on standard error, in the form of the diagnostics.
-    pub(crate) fn error(self, text: &str) {
+    /// `error[CODE]: …` on standard error, in the form of the diagnostics.
+    pub(crate) fn error(self, code: Option<Code>, text: &str) {
+        let shown = code.map_or(String::new(), |c| format!("[{c}]"));
         let line = match self.format {
             ErrorFormat::Json => {
-                format!("{}\n", serde_json::json!({ "severity": "error", "code": null, "message": text }))
+                let code = code.map(|c| c.0);
+                format!("{}\n", serde_json::json!({ "severity": "error", "code": code, "message": text }))
             }
-            ErrorFormat::Human if self.color_err => format!("\u{1b}[1;31merror\u{1b}[0m: {text}\n"),
-            ErrorFormat::Human | ErrorFormat::Short => format!("error: {text}\n"),
+            ErrorFormat::Human if self.color_err => format!("\u{1b}[1;31merror{shown}\u{1b}[0m: {text}\n"),
+            ErrorFormat::Human | ErrorFormat::Short => format!("error{shown}: {text}\n"),
         };
         self.remark(&line);
     }
@@ -106,7 +127,7 @@ impl Out {
     }
 }
 
-/// `2 errors, 1 warning; for more: cnnc explain E0101, cnnc explain E0210`
+/// ``2 errors, 1 warning; `cnnc explain E0101`, `cnnc explain E0210` say more``
 fn summary(diagnostics: &[Diagnostic]) -> String {
     let count = |severity, word: &str| {
         let n = diagnostics.iter().filter(|d| d.code.severity() == severity).count();
@@ -124,5 +145,6 @@ fn summary(diagnostics: &[Diagnostic]) -> String {
     codes.sort();
     codes.dedup();
     let more: Vec<String> = codes.iter().take(3).map(|c| format!("`cnnc explain {c}`")).collect();
-    format!("{}; {} says more\n", counts.join(", "), more.join(", "))
+    let verb = if more.len() == 1 { "says" } else { "say" };
+    format!("{}; {} {verb} more\n", counts.join(", "), more.join(", "))
 }

@@ -142,7 +142,7 @@ fn contraction(rng: &mut Rng) -> Nest {
     let (k, stride, inputs) = (1 + rng.below(3), 1 + rng.below(2), 1 + rng.below(5));
     let halo = k - 1;
     let x_dims = [out[0], inputs, stride * (out[2] - 1) + 1, stride * (out[3] - 1) + 1];
-    let mut b = NestBuilder::new("conv");
+    let mut b = NestBuilder::new("contraction");
     let x = b.buf("x", &ty(&x_dims), &layout(rng, halo), false);
     let w_order = rng.pick(&[[2, 3, 1, 0], [0, 1, 2, 3]]).to_vec();
     let w = b.buf("w", &ty(&[out[1], inputs, k, k]), &Layout::ordered(w_order), false);
@@ -175,7 +175,7 @@ fn window(rng: &mut Rng) -> Nest {
     let out = dims(rng);
     let (k, stride) = (1 + rng.below(3), 1 + rng.below(2));
     let x_dims = [out[0], out[1], stride * out[2], stride * out[3]];
-    let mut b = NestBuilder::new("pool");
+    let mut b = NestBuilder::new("window");
     let x = b.buf("x", &ty(&x_dims), &layout(rng, 0), false);
     let e = b.buf("e", &ty(&[1, out[1], 1, 1]), &Layout::canonical(4), false);
     let y = b.buf("y", &ty(&out), &layout(rng, 0), true);

@@ -19,6 +19,11 @@ pub mod simulate;
 mod tests;
 pub mod weights;
 
+pub use crate::facts::{AxisField, Facts, Row, facts};
+pub use crate::graph::ValueId;
+pub use crate::kernels::isa::Isa;
+pub use crate::parse::parse as syntax;
+pub use crate::resolve::{Loader, Network, NoFiles, Program, why};
 pub use compiler::{Checked, Compiler};
 pub use dump::Emit;
 pub use error::{Bug, CompileError, RunError, WeightError, WeightProblem};

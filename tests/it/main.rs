@@ -2,6 +2,8 @@
 //! `tidy`, which reads the sources.
 
 mod cli;
+mod errors;
 mod ops;
+mod repl;
 mod support;
 mod tidy;
