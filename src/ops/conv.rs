@@ -144,6 +144,7 @@ impl OpRules for Conv {
         let x = inputs[0];
         let (windows, axes) = self.windows(x)?;
         let grid: Vec<usize> = windows.iter().map(|w| w.out).collect();
+        self.geometry.check_tile(&grid)?;
         let weight = self.geometry.weight_ty(x, self.channels, &grid)?;
         let bias = self.geometry.bias_ty(x, self.channels, &grid)?;
         let needed = if self.bias { vec![&weight, &bias] } else { vec![&weight] };

@@ -160,6 +160,7 @@ fn examples_of_sharing() -> Vec<Example> {
             .share(Share::Tile(vec![3, 2]))
             .pad(Padding::Same),
         e("tile 1x1", (1, 2), &[4, 4], 3, &[3, 3]).share(Share::Tile(vec![1, 1])),
+        e("tile of many sets", (1, 3), &[6, 7], 4, &[2, 2]).share(Share::Tile(vec![5, 4])),
         e("tile 3d", (1, 1), &[3, 4, 5], 2, &[2, 2, 2]).share(Share::Tile(vec![2, 1, 2])),
         e("tiled table", (1, 2), &[5, 5], 3, &[2, 2]).share(Share::Tile(vec![2, 2])).rows(2, rows),
         e("local table", (1, 2), &[4, 3], 3, &[2, 2]).share(Share::None).rows(2, rows).no_bias(),

@@ -70,6 +70,7 @@ impl OpRules for ConvGrad {
     fn infer(&self, inputs: &[&TensorTy]) -> Result<Inferred, OpError> {
         let (x, dy) = (inputs[0], inputs[1]);
         self.windows(x, dy)?;
+        self.geometry.check_tile(dy.grid_dims())?;
         let ty = self.geometry.weight_ty(x, dy.c(), dy.grid_dims())?;
         let why = vec![Why::given("the layer's weight"); ty.dims().len()];
         Ok(Inferred { ty, why })

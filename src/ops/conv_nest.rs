@@ -4,12 +4,13 @@
 //! product in the order taps, then input channels; the bias is added where the sum is stored. Padding is read from the
 //! input's zero halo, so that no window is a special case.
 
-use super::channel_loops::sections;
+use super::channel_loops::{Section, sections};
 use super::conv::Conv;
 use super::geometry::{Geometry, Share};
 use super::lower::LowerCx;
 use super::window::Window;
 use crate::loops::{Affine, Expr, LoopKind};
+use crate::tensor::array::for_each_index;
 
 /// Serial loops; an extent of 1 makes no loop. `body` gets the indices.
 pub(super) fn serial(
@@ -58,45 +59,76 @@ pub(super) fn set(cx: &mut LowerCx<'_>, geometry: &Geometry, p: &[Affine]) -> Ve
     }
 }
 
+/// Tiles of more sets than this are one nest that looks its set up; below, each set has a nest of its own.
+const SETS_MAX: usize = 16;
+
+/// The positions of a nest: every `step`th of each axis from `first` on.
+struct Positions {
+    first: Vec<usize>,
+    step: Vec<usize>,
+}
+
+/// How the positions of `conv` are cut into nests: one per set of a small tile, with that set's weights fixed.
+fn positions(geometry: &Geometry, rank: usize) -> Vec<Positions> {
+    let all = || vec![Positions { first: vec![0; rank], step: vec![1; rank] }];
+    match &geometry.share {
+        Share::Tile(tile) if tile.iter().fold(1usize, |a, t| a.saturating_mul(*t)) <= SETS_MAX => {
+            let mut out = Vec::new();
+            for_each_index(tile, |first| out.push(Positions { first: first.to_vec(), step: tile.clone() }));
+            out
+        }
+        Share::All | Share::None | Share::Tile(_) => all(),
+    }
+}
+
 /// The nests of `conv`.
 pub(super) fn lower(cx: &mut LowerCx<'_>, conv: &Conv, windows: &[Window]) {
-    let out = cx.out().clone();
     for section in sections(&conv.geometry.links, cx.input(0).c(), conv.channels, false) {
-        let mut dims = vec![("n", out.n())];
-        dims.extend(section.dims());
-        let grid = dims.len();
-        dims.extend(out.grid_names().iter().map(|n| &**n).zip(out.grid_dims().iter().copied()));
-        cx.nested(LoopKind::Free, &dims, |cx, vars| {
-            let at: Vec<Affine> = vars.iter().map(|v| Affine::from(*v)).collect();
-            let (n, p) = (&at[0], &at[grid..]);
-            let channel = section.channel(cx, &at[1..grid]);
-            let sets = set(cx, &conv.geometry, p);
-            let acc = cx.b.let_(0.0);
-            let mut sum: Vec<(String, usize)> = out
-                .grid_names()
-                .iter()
-                .zip(windows)
-                .map(|(name, w)| (format!("k{name}"), w.kernel))
-                .collect();
-            sum.push(("i".into(), section.terms()));
-            if section.terms() > 0 {
-                serial(cx, &sum, |cx, at| {
-                    let (taps, l) = (&at[..windows.len()], &at[windows.len()]);
-                    let (i, head) = section.term(cx, &channel, l);
-                    let w = [&sets[..], &head, &stored(&conv.geometry, windows, taps)].concat();
-                    let mut x = vec![n.clone(), i];
-                    x.extend(windows.iter().zip(p).zip(taps).map(|((win, p), k)| seen(win, p, k)));
-                    let product = Expr::fma(cx.load(0, &x), cx.load(1, &w), acc.into());
-                    cx.b.set(acc, product);
-                });
-            }
-            let mut value = Expr::Reg(acc);
-            if conv.bias {
-                value = value + cx.load(2, &[&sets[..], std::slice::from_ref(&channel.out)].concat());
-            }
-            cx.store(&[&[n.clone(), channel.out], p].concat(), value);
-        });
+        for positions in positions(&conv.geometry, windows.len()) {
+            nest(cx, conv, windows, &section, &positions);
+        }
     }
+}
+
+/// One nest: the outputs of `section` at `positions`.
+fn nest(cx: &mut LowerCx<'_>, conv: &Conv, windows: &[Window], section: &Section, positions: &Positions) {
+    let out = cx.out().clone();
+    let Positions { first, step } = positions;
+    let mut dims = vec![("n", out.n())];
+    dims.extend(section.dims());
+    let grid = dims.len();
+    let rows = windows.iter().zip(first).zip(step).map(|((w, a), t)| (w.out - a).div_ceil(*t));
+    dims.extend(out.grid_names().iter().map(|n| &**n).zip(rows));
+    cx.nested(LoopKind::Free, &dims, |cx, vars| {
+        let at: Vec<Affine> = vars.iter().map(|v| Affine::from(*v)).collect();
+        let n = &at[0];
+        let place = |((i, a), t): ((&Affine, &usize), &usize)| (i * *t as i64).offset(*a as i64);
+        let p: Vec<Affine> = at[grid..].iter().zip(first).zip(step).map(place).collect();
+        let channel = section.channel(cx, &at[1..grid]);
+        let fixed = || first.iter().map(|a| Affine::k(*a as i64)).collect();
+        let tiled = conv.geometry.share == Share::Tile(step.clone());
+        let sets = if tiled { fixed() } else { set(cx, &conv.geometry, &p) };
+        let acc = cx.b.let_(0.0);
+        let mut sum: Vec<(String, usize)> =
+            out.grid_names().iter().zip(windows).map(|(name, w)| (format!("k{name}"), w.kernel)).collect();
+        sum.push(("i".into(), section.terms()));
+        if section.terms() > 0 {
+            serial(cx, &sum, |cx, at| {
+                let (taps, l) = (&at[..windows.len()], &at[windows.len()]);
+                let (i, head) = section.term(cx, &channel, l);
+                let w = [&sets[..], &head, &stored(&conv.geometry, windows, taps)].concat();
+                let mut x = vec![n.clone(), i];
+                x.extend(windows.iter().zip(&p).zip(taps).map(|((win, p), k)| seen(win, p, k)));
+                let product = Expr::fma(cx.load(0, &x), cx.load(1, &w), acc.into());
+                cx.b.set(acc, product);
+            });
+        }
+        let mut value = Expr::Reg(acc);
+        if conv.bias {
+            value = value + cx.load(2, &[&sets[..], std::slice::from_ref(&channel.out)].concat());
+        }
+        cx.store(&[&[n.clone(), channel.out], &p[..]].concat(), value);
+    });
 }
 
 /// The indices of `taps` in the stored kernel.

@@ -257,11 +257,11 @@ impl Geometry {
             Share::Tile(t) => std::array::from_fn(|i| if i < skip { 1 } else { t[i - skip] }),
         };
         let taps = a.kernel * b.kernel * c.kernel;
-        let rows = self.rows(x[1], outputs);
-        let links: usize = rows.iter().map(Vec::len).sum();
+        let links = self.link_count(x[1], outputs);
         for n in 0..x[0] {
             let mut link = 0;
-            for (o, row) in rows.iter().enumerate() {
+            for o in 0..outputs {
+                let row = self.row(o, x[1], outputs);
                 for p in
                     (0..a.out * b.out * c.out).map(|p| [p / (b.out * c.out), p / c.out % b.out, p % c.out])
                 {
@@ -295,15 +295,15 @@ impl Geometry {
         }
     }
 
-    /// For each output channel the input channels that feed it.
-    fn rows(&self, inputs: usize, outputs: usize) -> Vec<Vec<usize>> {
+    /// The input channels that feed output channel `o`.
+    fn row(&self, o: usize, inputs: usize, outputs: usize) -> Vec<usize> {
         match &self.links {
-            Linking::Dense => vec![(0..inputs).collect(); outputs],
+            Linking::Dense => (0..inputs).collect(),
             Linking::Groups(g) => {
-                let (i, o) = (inputs / g, outputs / g);
-                (0..outputs).map(|c| (c / o * i..(c / o + 1) * i).collect()).collect()
+                let group = o / (outputs / g);
+                (group * (inputs / g)..(group + 1) * (inputs / g)).collect()
             }
-            Linking::Table(t) => t.rows.iter().map(|r| r.iter().map(|i| *i as usize).collect()).collect(),
+            Linking::Table(t) => t.rows[o].iter().map(|i| *i as usize).collect(),
         }
     }
 

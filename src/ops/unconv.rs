@@ -217,6 +217,7 @@ impl Unconv {
             return Err(OpError::new(codes::E0215, message));
         }
         self.check_channels(x)?;
+        self.geometry.check_tile(x.grid_dims())?;
         let mut dims = vec![x.n(), self.channels];
         let mut why = Vec::new();
         for axis in 0..x.rank() {

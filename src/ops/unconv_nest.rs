@@ -6,7 +6,9 @@
 //! `k0 + t*s/g` sees input `i + (a + lo - k0*d)/s - t*d/g`. With few phases and one set of weights each phase is a nest of
 //! its own, a plain convolution that reads the input's halo; else phases are loops with tables, and guards keep to the input.
 
-use super::channel_loops::{Section, listed, sections};
+use std::collections::BTreeMap;
+
+use super::channel_loops::{Channel, Section, listed, sections};
 use super::conv_nest::{guard, serial, set, stored};
 use super::geometry::{Geometry, Share};
 use super::lower::LowerCx;
@@ -64,12 +66,10 @@ fn gcd(a: usize, b: usize) -> usize {
 fn phases(w: &Window) -> Vec<Phase> {
     let (step, _) = tap_step(w);
     // The first tap of each residue of `k*d` modulo `s`; later taps repeat them with period `step`.
-    let mut firsts = vec![None; w.stride];
-    for k in 0..step.min(w.kernel) {
-        firsts[k * w.dilation % w.stride] = Some(k);
-    }
+    let firsts: BTreeMap<usize, usize> =
+        (0..step.min(w.kernel)).map(|k| (k * w.dilation % w.stride, k)).collect();
     let phase = |a: usize| {
-        let first = firsts[(a + w.lo) % w.stride];
+        let first = firsts.get(&((a + w.lo) % w.stride)).copied();
         let k = first.unwrap_or(w.kernel);
         Phase {
             residue: a,
@@ -164,53 +164,64 @@ fn all_phases(cx: &mut LowerCx<'_>, op: &Unconv, windows: &[Window], section: &S
         // The last phases may have one output less than the first.
         let uneven = windows.iter().zip(&q).filter(|(w, _)| w.input % w.stride.min(w.input) != 0);
         let conds: Vec<Affine> = uneven.map(|(w, q)| (q * -1).offset(w.input as i64 - 1)).collect();
-        let body = |cx: &mut LowerCx<'_>| {
+        guard(cx, conds, |cx| {
             let channel = section.channel(cx, &at[1..grid]);
             let acc = cx.b.let_(0.0);
-            let mut starts = Vec::new();
-            for (axis, phases) in axes.iter().enumerate() {
-                let a = &at[grid + 2 * axis + 1];
-                let firsts: Vec<i64> = phases.iter().map(|p| p.first as i64).collect();
-                let bases: Vec<i64> = phases.iter().map(|p| p.base).collect();
-                let base = &listed(cx, "base", a, &bases) + &at[grid + 2 * axis];
-                starts.push((listed(cx, "first", a, &firsts), base));
-            }
-            let most = |phases: &Vec<Phase>| phases.iter().map(|p| p.taps).max().unwrap_or(0);
-            let mut sum: Vec<(String, usize)> = out
-                .grid_names()
-                .iter()
-                .zip(&axes)
-                .map(|(n, phases)| (format!("k{n}"), most(phases)))
-                .collect();
-            sum.push(("i".into(), section.terms()));
-            if sum.iter().all(|s| s.1 > 0) {
-                serial(cx, &sum, |cx, terms| {
-                    let mut taps = Vec::new();
-                    let mut p = Vec::new();
-                    let mut inside = Vec::new();
-                    for ((w, (first, base)), t) in windows.iter().zip(&starts).zip(terms) {
-                        let (step, back) = tap_step(w);
-                        let tap = first + &(t * step as i64);
-                        let seen = base + &(t * -(back as i64));
-                        inside.push((&tap * -1).offset(w.kernel as i64 - 1));
-                        inside.push(seen.clone());
-                        inside.push((&seen * -1).offset(w.out as i64 - 1));
-                        taps.push(tap);
-                        p.push(seen);
-                    }
-                    guard(cx, inside, |cx| {
-                        let (o, head) = section.term(cx, &channel, &terms[windows.len()]);
-                        let sets = set(cx, &op.geometry, &p);
-                        let x = [&[at[0].clone(), o], &p[..]].concat();
-                        let w = [sets, head, stored(&op.geometry, windows, &taps)].concat();
-                        let product = Expr::fma(cx.load(0, &x), cx.load(1, &w), acc.into());
-                        cx.b.set(acc, product);
-                    });
-                });
-            }
+            looked_up_sum(cx, op, windows, section, &axes, &channel, (&at[0], &at[grid..]), acc);
             finish(cx, op, acc, &[&[at[0].clone(), channel.out], &q[..]].concat());
-        };
-        guard(cx, conds, body);
+        });
+    });
+}
+
+/// Sums into `acc` what reaches the output of sample `n` whose row and phase on each axis are `at`.
+#[allow(clippy::too_many_arguments, reason = "one place of use")]
+fn looked_up_sum(
+    cx: &mut LowerCx<'_>,
+    op: &Unconv,
+    windows: &[Window],
+    section: &Section,
+    axes: &[Vec<Phase>],
+    channel: &Channel,
+    (n, at): (&Affine, &[Affine]),
+    acc: Reg,
+) {
+    let most = |phases: &Vec<Phase>| phases.iter().map(|p| p.taps).max().unwrap_or(0);
+    let names = cx.out().grid_names().to_vec();
+    let dims: Vec<(String, usize)> =
+        names.iter().zip(axes).map(|(n, p)| (format!("k{n}"), most(p))).collect();
+    if section.terms() == 0 || dims.iter().any(|d| d.1 == 0) {
+        return;
+    }
+    // On each axis the first tap of the phase, and the input that it sees.
+    let mut starts = Vec::new();
+    for (phases, at) in axes.iter().zip(at.chunks(2)) {
+        let firsts: Vec<i64> = phases.iter().map(|p| p.first as i64).collect();
+        let bases: Vec<i64> = phases.iter().map(|p| p.base).collect();
+        let base = &listed(cx, "base", &at[1], &bases) + &at[0];
+        starts.push((listed(cx, "first", &at[1], &firsts), base));
+    }
+    serial(cx, &dims, |cx, turns| {
+        let (mut taps, mut p, mut inside) = (Vec::new(), Vec::new(), Vec::new());
+        for ((w, (first, base)), t) in windows.iter().zip(&starts).zip(turns) {
+            let (step, back) = tap_step(w);
+            let tap = first + &(t * step as i64);
+            let seen = base + &(t * -(back as i64));
+            inside.push((&tap * -1).offset(w.kernel as i64 - 1));
+            inside.push(seen.clone());
+            inside.push((&seen * -1).offset(w.out as i64 - 1));
+            taps.push(tap);
+            p.push(seen);
+        }
+        guard(cx, inside, |cx| {
+            let sets = set(cx, &op.geometry, &p);
+            serial(cx, &[("i".into(), section.terms())], |cx, l| {
+                let (o, head) = section.term(cx, channel, &l[0]);
+                let x = [&[n.clone(), o], &p[..]].concat();
+                let w = [&sets[..], &head, &stored(&op.geometry, windows, &taps)].concat();
+                let product = Expr::fma(cx.load(0, &x), cx.load(1, &w), acc.into());
+                cx.b.set(acc, product);
+            });
+        });
     });
 }
 
