@@ -1,12 +1,12 @@
 //! Expressions: one value per copy, scalar or a vector of lanes; loads shared between copies; stores.
 //!
-//! In a vector loop a load is a vector where neighbouring lanes are neighbours in memory, one scalar where all lanes read the
-//! same element (splat when it meets a vector), and otherwise gathered lane by lane.
+//! In a vector loop a load is a vector where neighbouring lanes are neighbours in memory, one element in all lanes where all
+//! read the same, and otherwise gathered lane by lane. Registers from outside are splat when they meet a vector.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
-use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value, types};
+use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Type, Value, types};
 
 use super::Emitted;
 use super::address::{Address, ELEMENT};
@@ -16,7 +16,7 @@ use super::math::Math;
 use super::scan;
 use crate::loops::{Affine, BinOp, Buf, Expr, LANES};
 
-/// A value that may still be either scalar or vector.
+/// A value that may still be either scalar or vector; constants become what they meet.
 #[derive(Clone, Copy, Debug)]
 enum Val {
     Known(f32),
@@ -179,12 +179,15 @@ impl<'f> Emitter<'_, 'f> {
         if let Some(v) = self.loaded.get(&key) {
             return *v;
         }
-        let value = if self.env.vector && at.lane != 0 && at.lane != 1 {
-            self.gather(at)
-        } else {
-            let ty = if self.env.vector && at.lane == 1 { types::F32X4 } else { types::F32 };
-            let (pointer, bytes) = self.displaced(at);
-            self.b.ins().load(ty, MemFlagsData::new().with_notrap(), pointer, bytes)
+        let value = match (self.env.vector, at.lane) {
+            (false, _) => self.load_as(types::F32, at),
+            (true, 1) => self.load_as(types::F32X4, at),
+            (true, 0) => {
+                // Nothing in between, so that both become one instruction.
+                let one = self.load_as(types::F32, at);
+                self.b.ins().splat(types::F32X4, one)
+            }
+            (true, _) => self.gather(at),
         };
         // What the nest itself may overwrite is read again each time.
         if self.readonly(buf) {
@@ -193,12 +196,16 @@ impl<'f> Emitter<'_, 'f> {
         value
     }
 
+    fn load_as(&mut self, ty: Type, at: Address) -> Value {
+        let (pointer, bytes) = self.displaced(at);
+        self.b.ins().load(ty, MemFlagsData::new().with_notrap(), pointer, bytes)
+    }
+
     fn gather(&mut self, at: Address) -> Value {
         let mut out = None;
         for lane in 0..LANES as u8 {
             let bytes = at.bytes + i64::from(lane) * at.lane * ELEMENT;
-            let (pointer, bytes) = self.displaced(Address { bytes, ..at });
-            let one = self.b.ins().load(types::F32, MemFlagsData::new().with_notrap(), pointer, bytes);
+            let one = self.load_as(types::F32, Address { bytes, ..at });
             out = Some(match out {
                 None => self.b.ins().splat(types::F32X4, one),
                 Some(v) => self.b.ins().insertlane(v, one, lane),

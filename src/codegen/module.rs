@@ -4,6 +4,7 @@
 //! changes the protection once, in `finalize_definitions`); memory is freed when the last entry is gone; functions enter the
 //! module in the order of the nests, whatever thread compiled them.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use cranelift_codegen::control::ControlPlane;
@@ -21,14 +22,16 @@ use cranelift_module::{DataDescription, DataId, FuncId, Module, ModuleReloc};
 use super::emit::{Emitter, Features};
 use super::{CodegenError, listing};
 use crate::kernels::isa::{Feature, Isa};
-use crate::loops::Nest;
+use crate::loops::{BufDecl, Nest};
 use crate::runtime::call::{BufSpec, Entry, RawFn};
+use crate::runtime::threads::parallelism;
 
 /// Machine code of a list of nests.
 #[derive(Clone, Debug)]
 pub struct Code {
     entries: Vec<Entry>,
-    bytes: Vec<Vec<u8>>,
+    bytes: Vec<Arc<[u8]>>,
+    size: usize,
 }
 
 impl Code {
@@ -39,12 +42,12 @@ impl Code {
 
     /// Bytes of machine code, all functions together.
     pub fn size(&self) -> usize {
-        self.bytes.iter().map(Vec::len).sum()
+        self.size
     }
 
     /// Bytes of machine code of one function.
     pub fn size_of(&self, entry: usize) -> usize {
-        self.bytes.get(entry).map_or(0, Vec::len)
+        self.bytes.get(entry).map_or(0, |bytes| bytes.len())
     }
 
     /// The function's instructions, one per line, addresses from 0, jumps as labels; empty for an entry that is not there.
@@ -68,7 +71,7 @@ impl Drop for Owner {
     }
 }
 
-/// Compiles `nests` for `isa`, one function each.
+/// Compiles `nests` for `isa`, one entry each; nests that are equal but for names share one function.
 ///
 /// # Errors
 /// A nest breaks the rules of its verifier, or Cranelift refuses; both are bugs of this compiler.
@@ -78,39 +81,63 @@ pub fn compile(nests: &[Nest], isa: &Isa) -> Result<Code, CodegenError> {
     let mut module =
         JITModule::new(JITBuilder::with_isa(target.clone(), cranelift_module::default_libcall_names()));
     let signature = signature();
-    let mut ids: Vec<FuncId> = Vec::with_capacity(nests.len());
-    let mut tables: Vec<Vec<DataId>> = Vec::with_capacity(nests.len());
-    for nest in nests {
+    let (distinct, places) = distinct(nests);
+    let mut ids: Vec<FuncId> = Vec::with_capacity(distinct.len());
+    let mut tables: Vec<Vec<DataId>> = Vec::with_capacity(distinct.len());
+    for nest in &distinct {
         ids.push(module.declare_anonymous_function(&signature).map_err(|e| whole(e.to_string()))?);
         tables.push(define_tables(&mut module, nest).map_err(whole)?);
     }
-    let compiled = compile_all(nests, isa, &*target, &tables);
-    let mut bytes = Vec::with_capacity(nests.len());
-    for ((nest, id), function) in nests.iter().zip(&ids).zip(compiled) {
+    let compiled = compile_all(&distinct, isa, &*target, &tables);
+    let mut bytes: Vec<Arc<[u8]>> = Vec::with_capacity(distinct.len());
+    for ((nest, id), function) in distinct.iter().zip(&ids).zip(compiled) {
         let function = function?;
         let relocs: Vec<ModuleReloc> =
             function.relocs.iter().map(|r| ModuleReloc::from_mach_reloc(r, &function.clif, *id)).collect();
         module
             .define_function_bytes(*id, function.alignment, &function.bytes, &relocs)
             .map_err(|e| CodegenError::Backend { nest: nest.name.clone(), message: e.to_string() })?;
-        bytes.push(function.bytes);
+        bytes.push(function.bytes.into());
     }
     module.finalize_definitions().map_err(|e| whole(e.to_string()))?;
     let code: Vec<*const u8> = ids.iter().map(|id| module.get_finalized_function(*id)).collect();
+    let size = bytes.iter().map(|b| b.len()).sum();
     let owner = Arc::new(Owner(Mutex::new(Some(module))));
-    let entries = nests
-        .iter()
-        .zip(code)
-        .map(|(nest, code)| {
-            let bufs = nest.bufs.iter().map(|b| BufSpec { len: b.len, writable: b.writable }).collect();
-            // SAFETY: `code` is the finalized function of this nest, made with the signature of `RawFn`.
-            let code = unsafe { std::mem::transmute::<*const u8, RawFn>(code) };
-            // SAFETY: `owner` frees the code when dropped, not before. The verifier has proved that the nest's accesses lie
-            // within its buffers, and turns of parallel loops are independent.
-            unsafe { Entry::new(code, &nest.name, bufs, nest.chunks(), owner.clone()) }
+    let entry = |(nest, place): (&Nest, &usize)| {
+        let bufs = nest.bufs.iter().map(|b| BufSpec { len: b.len, writable: b.writable }).collect();
+        // SAFETY: this is the finalized function of this nest or its equal, made with the signature of `RawFn`.
+        let code = unsafe { std::mem::transmute::<*const u8, RawFn>(code[*place]) };
+        // SAFETY: `owner` frees the code when dropped, not before. The verifier has proved that the nest's accesses lie
+        // within its buffers, and turns of parallel loops are independent.
+        unsafe { Entry::new(code, &nest.name, bufs, nest.chunks(), owner.clone()) }
+    };
+    let entries = nests.iter().zip(&places).map(entry).collect();
+    Ok(Code { entries, bytes: places.iter().map(|p| bytes[*p].clone()).collect(), size })
+}
+
+/// The nests that differ in more than names, and for each of `nests` the position of its equal among them.
+fn distinct(nests: &[Nest]) -> (Vec<&Nest>, Vec<usize>) {
+    let mut distinct: Vec<&Nest> = Vec::new();
+    let places = nests.iter().map(|nest| {
+        distinct.iter().position(|d| same_code(d, nest)).unwrap_or_else(|| {
+            distinct.push(nest);
+            distinct.len() - 1
         })
-        .collect();
-    Ok(Code { entries, bytes })
+    });
+    let places = places.collect();
+    (distinct, places)
+}
+
+fn same_code(a: &Nest, b: &Nest) -> bool {
+    let same_buf = |(a, b): (&BufDecl, &BufDecl)| {
+        a.dims == b.dims && a.base == b.base && a.len == b.len && a.writable == b.writable
+    };
+    a.bufs.len() == b.bufs.len()
+        && a.bufs.iter().zip(&b.bufs).all(same_buf)
+        && a.tables == b.tables
+        && a.vars.len() == b.vars.len()
+        && a.regs == b.regs
+        && a.body == b.body
 }
 
 /// The Cranelift IR of one nest, as text.
@@ -123,6 +150,9 @@ pub fn clif_text(nest: &Nest, isa: &Isa) -> Result<String, CodegenError> {
     Ok(function(nest, isa, &*target(isa)?, &tables, &mut frontend)?.display().to_string())
 }
 
+/// Fewer nests than this are not worth a thread of their own.
+const NESTS_PER_THREAD: usize = 4;
+
 /// A function's code before it has a place in memory.
 struct Compiled {
     clif: Function,
@@ -131,20 +161,39 @@ struct Compiled {
     alignment: u64,
 }
 
-/// Compiles all nests, in order.
+/// Compiles all nests on a few threads; results in the order of the nests.
 fn compile_all(
-    nests: &[Nest],
+    nests: &[&Nest],
     isa: &Isa,
     target: &dyn TargetIsa,
     tables: &[Vec<DataId>],
 ) -> Vec<Result<Compiled, CodegenError>> {
-    let mut frontend = FunctionBuilderContext::new();
-    let mut context = Context::new();
-    nests
-        .iter()
-        .zip(tables)
-        .map(|(nest, tables)| compile_one(nest, isa, target, tables, &mut frontend, &mut context))
-        .collect()
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let (mut frontend, mut context) = (FunctionBuilderContext::new(), Context::new());
+        let mut done = Vec::new();
+        loop {
+            let i = next.fetch_add(1, Ordering::Relaxed);
+            let (Some(nest), Some(tables)) = (nests.get(i), tables.get(i)) else { return done };
+            done.push((i, compile_one(nest, isa, target, tables, &mut frontend, &mut context)));
+        }
+    };
+    let helpers = parallelism().min(nests.len() / NESTS_PER_THREAD).saturating_sub(1);
+    let mut all = std::thread::scope(|scope| {
+        // A thread that cannot be had is not missed.
+        let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, work).ok();
+        let threads: Vec<_> = (0..helpers).filter_map(spawn).collect();
+        let mut all = work();
+        for thread in threads {
+            match thread.join() {
+                Ok(done) => all.extend(done),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        all
+    });
+    all.sort_by_key(|(i, _)| *i);
+    all.into_iter().map(|(_, compiled)| compiled).collect()
 }
 
 fn compile_one(

@@ -192,6 +192,12 @@ impl Isa {
         &self.features
     }
 
+    /// Vector registers that a schedule may fill. On x86-64 one of the sixteen is left for the copy of a factor, which
+    /// multiply-add overwrites.
+    pub fn vector_registers(&self) -> usize {
+        if cfg!(target_arch = "x86_64") { 15 } else { 32 }
+    }
+
     /// Whether [`crate::loops::Expr::Fma`] rounds once. Elsewhere than on x86-64 every processor fuses.
     pub fn fuses(&self) -> bool {
         cfg!(not(target_arch = "x86_64")) || self.has(Feature::Fma)

@@ -8,7 +8,6 @@ use super::error::CompileError;
 use super::model::Model;
 use super::options::Options;
 use crate::graph::Graph;
-use crate::kernels::isa::Feature;
 use crate::resolve::{self, Loader, Network, NoFiles, ParseFn, Program};
 use crate::schedule::Target;
 use crate::support::diag::Diagnostic;
@@ -126,7 +125,7 @@ impl Compiler {
                 return Err(CompileError::Option { option });
             }
         }
-        let target = Target { fma: options.isa.has(Feature::Fma), vector_registers: 16 };
+        let target = Target { fma: options.isa.fuses(), vector_registers: options.isa.vector_registers() };
         let mut program = assemble(source.clone(), options.level, &target, &mut timer)?;
         let nests: Vec<_> = program.nests.iter_mut().map(|n| std::mem::take(&mut n.nest)).collect();
         let code = timer.time("codegen", || crate::codegen::compile(&nests, &options.isa));

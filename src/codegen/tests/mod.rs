@@ -185,3 +185,79 @@ fn extrema_pass_nan_from_either_side() {
         check(&nest, &[xs.clone(), zs.clone(), vec![0.0; 48]], 2, want);
     }
 }
+
+/// `y = x + k` over 8 elements.
+fn add(name: &str, k: f32) -> Nest {
+    let mut b = NestBuilder::new(name);
+    let x = matrix(&mut b, "x", 1, 8, false);
+    let y = matrix(&mut b, "y", 1, 8, true);
+    b.for_(LoopKind::Par, "i", 2, |b, i| {
+        b.for_(LoopKind::Vec, "l", 4, |b, l| {
+            let at = [Affine::k(0), Affine::from(l).plus(i, 4)];
+            let sum = b.load(x, &at) + Expr::Const(k);
+            b.store(y, &at, sum);
+        });
+    });
+    b.finish()
+}
+
+#[test]
+fn many_nests_keep_their_order_and_equal_ones_share_code() {
+    let nests: Vec<Nest> = (0..60).map(|i| add(&format!("add_{i}"), (i % 20) as f32)).collect();
+    let code = compile(&nests, &Isa::detect()).unwrap_or_else(|e| panic!("{e}"));
+    let (mut x, mut y) = ([1.0; 8], [0.0; 8]);
+    for (i, entry) in code.entries().iter().enumerate() {
+        entry.run(&mut [&mut x, &mut y]).expect("two buffers of 8");
+        assert_eq!(y, [1.0 + (i % 20) as f32; 8]);
+        assert_eq!((entry.name(), entry.chunks()), (&*format!("add_{i}"), 2));
+    }
+    assert_eq!(code.size(), (0..20).map(|i| code.size_of(i)).sum::<usize>());
+}
+
+#[test]
+fn entries_outlive_the_code_they_came_from() {
+    let entry =
+        compile(&[add("add", 2.0)], &Isa::baseline()).unwrap_or_else(|e| panic!("{e}")).entries()[0].clone();
+    let (mut x, mut y) = ([1.0; 8], [0.0; 8]);
+    entry.run(&mut [&mut x, &mut y]).expect("two buffers of 8");
+    assert_eq!(y, [3.0; 8]);
+    assert!(entry.run(&mut [&mut x[..7], &mut y]).is_err());
+    assert!(entry.run(&mut [&mut x]).is_err());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn no_page_is_writable_and_executable() {
+    let nests: Vec<Nest> = (0..40).map(|i| add("add", i as f32)).collect();
+    let code = compile(&nests, &Isa::detect()).unwrap_or_else(|e| panic!("{e}"));
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("this process has maps");
+    let modes = || maps.lines().filter_map(|l| l.split_whitespace().nth(1));
+    assert!(modes().any(|m| m.starts_with("r-x")));
+    for line in maps.lines() {
+        let mode = line.split_whitespace().nth(1).unwrap_or("");
+        assert!(!(mode.contains('w') && mode.contains('x')), "{line}");
+    }
+    assert_eq!(code.entries().len(), 40);
+}
+
+#[test]
+fn listings_show_instructions_and_ir() {
+    let nest = add("add", 2.0);
+    let clif = super::clif_text(&nest, &Isa::baseline()).unwrap_or_else(|e| panic!("{e}"));
+    assert!(clif.contains("fadd") && clif.contains("f32x4"), "{clif}");
+    let code = compile(&[nest], &Isa::baseline()).unwrap_or_else(|e| panic!("{e}"));
+    if cfg!(target_arch = "x86_64") {
+        let text = code.disassembly(0);
+        assert!(text.contains("addps xmm") && text.contains("L0:") && text.contains("ret"), "{text}");
+        assert!(!text.contains("call"), "{text}");
+    }
+    assert_eq!(code.disassembly(1), "");
+}
+
+#[test]
+fn malformed_nests_are_errors() {
+    let mut nest = add("add", 2.0);
+    nest.bufs.truncate(1);
+    let e = compile(&[nest], &Isa::baseline()).map(|_| ()).expect_err("a store into no buffer");
+    assert!(e.to_string().starts_with("nest `add`: "), "{e}");
+}
