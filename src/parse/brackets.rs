@@ -1,37 +1,70 @@
 //! Brackets that do not match, and nesting that goes too deep: found before the grammar runs, which recurses over brackets.
 
-use super::DEPTH_MAX;
+use super::{DEPTH_MAX, ERRORS_MAX};
 use super::lexical::mended;
 use super::patch::Piece;
 use super::scan::{Kind, Token};
 use crate::support::codes;
 use crate::support::diag::Diagnostic;
 
-/// The first thing wrong with the brackets of a piece.
-pub(super) fn check(piece: &Piece, tokens: &[Token]) -> Option<Diagnostic> {
+/// What is wrong with the brackets of a piece. A closing bracket belongs to the nearest open one of its kind.
+pub(super) fn check(piece: &Piece, tokens: &[Token]) -> Vec<Diagnostic> {
     let text = piece.text();
+    let mut found = Vec::new();
     let mut open: Vec<usize> = Vec::new();
     for (i, token) in tokens.iter().enumerate() {
         match token.kind {
-            Kind::Open => {
-                open.push(i);
-                if open.len() > DEPTH_MAX {
-                    let span = piece.span(token.start, token.end);
-                    let message = format!("brackets are nested more than {DEPTH_MAX} deep");
-                    return Some(
-                        Diagnostic::new(codes::E0003, span, message).help("name the inner parts with `let`"),
-                    );
-                }
-            }
-            Kind::Close => match open.pop() {
-                Some(opener) if partner(tokens[opener].text(text)) == token.text(text) => {}
-                Some(opener) => return Some(mismatch(piece, tokens, opener, i)),
-                None => return Some(surplus(piece, token)),
-            },
+            Kind::Open => open.push(i),
+            Kind::Close => close(piece, tokens, i, &mut open, &mut found),
             Kind::Word | Kind::Number | Kind::Extent | Kind::Str | Kind::Sign | Kind::Junk(_) => {}
         }
+        if open.len() > DEPTH_MAX {
+            let message = format!("brackets are nested more than {DEPTH_MAX} deep");
+            let diag = Diagnostic::new(codes::E0003, piece.span(token.start, token.end), message);
+            return vec![diag.help("name the inner parts with `let`")];
+        }
+        if found.len() >= ERRORS_MAX {
+            return found;
+        }
     }
-    Some(unclosed(piece, tokens, *open.last()?, &open))
+    let outer = open.iter().take_while(|i| tokens[**i].text(text) == "{").count();
+    found.extend(open.iter().skip(outer).rev().map(|i| unclosed(piece, tokens, *i)));
+    if let Some(i) = open.iter().take(outer).next_back() {
+        found.push(unclosed_body(piece, tokens, *i, outer));
+    }
+    found.sort_by_key(|d| d.primary.span.start);
+    found
+}
+
+/// Takes a closing bracket: what it does not fit above its partner is not closed.
+fn close(piece: &Piece, tokens: &[Token], closer: usize, open: &mut Vec<usize>, found: &mut Vec<Diagnostic>) {
+    let text = piece.text();
+    let word = tokens[closer].text(text);
+    let fits = |i: &usize| partner(tokens[*i].text(text)) == word;
+    let Some(at) = open.iter().rposition(fits) else {
+        let last = closer + 1 == tokens.len();
+        match open.last() {
+            Some(opener) if last && open.len() == 1 => {
+                found.push(wrong_kind(piece, &tokens[*opener], &tokens[closer]));
+                open.clear();
+            }
+            Some(_) | None => found.push(surplus(piece, &tokens[closer])),
+        }
+        return;
+    };
+    for opener in open.drain(at..).skip(1).rev() {
+        found.push(mismatch(piece, tokens, opener, closer));
+    }
+}
+
+/// `{ … )` at the end of an item
+fn wrong_kind(piece: &Piece, opener: &Token, closer: &Token) -> Diagnostic {
+    let (open, close) = (opener.text(piece.text()), closer.text(piece.text()));
+    let wanted = partner(open);
+    let span = piece.span(closer.start, closer.end);
+    let diag = Diagnostic::new(codes::E0001, span, format!("`{close}` closes what `{open}` opened"))
+        .also(piece.span(opener.start, opener.end), "opened here");
+    mended(diag, span, wanted, format!("`{close}` -> `{wanted}`"))
 }
 
 fn partner(open: &str) -> &'static str {
@@ -72,20 +105,25 @@ fn tail(text: &str, end: usize) -> &str {
     head.get(start..).unwrap_or("")
 }
 
-/// Where the missing closing bracket of `opener` most likely belongs: before a stage, an `as`, or a new line that goes on
-/// without a separator; else before the closing bracket that came.
+/// Where the missing closing bracket of `opener` most likely belongs: before a stage or an `as` (unless further arguments
+/// follow), or before a new line that goes on without a separator; else before the closing bracket that came.
 fn place_of(tokens: &[Token], text: &str, opener: usize, closer: usize) -> usize {
     let mut depth = 0usize;
+    let mut stage = None;
     for i in opener + 1..closer {
         let (before, token) = (&tokens[i - 1], &tokens[i]);
         let word = token.text(text);
-        let separated =
-            i - 1 == opener || matches!(before.text(text), "," | ":" | "|>") || before.kind == Kind::Open;
-        if depth == 0
-            && !separated
-            && (matches!(word, "|>" | "as" | "let" | "{") || (token.first && word != ","))
-        {
-            return before.end;
+        let separated = i - 1 == opener || matches!(before.text(text), "," | ":" | "|>") || before.kind == Kind::Open;
+        if depth == 0 && word == "," {
+            stage = None;
+        }
+        if depth == 0 && !separated {
+            if word == "let" || word == "{" || (token.first && word != ",") {
+                return stage.unwrap_or(before.end);
+            }
+            if matches!(word, "|>" | "as") {
+                stage = stage.or(Some(before.end));
+            }
         }
         match token.kind {
             Kind::Open => depth += 1,
@@ -93,26 +131,28 @@ fn place_of(tokens: &[Token], text: &str, opener: usize, closer: usize) -> usize
             Kind::Word | Kind::Number | Kind::Extent | Kind::Str | Kind::Sign | Kind::Junk(_) => {}
         }
     }
-    tokens.get(closer.saturating_sub(1)).map_or(0, |t| t.end)
+    stage.unwrap_or_else(|| tokens.get(closer.saturating_sub(1)).map_or(0, |t| t.end))
 }
 
-/// The text ends while brackets are open.
-fn unclosed(piece: &Piece, tokens: &[Token], opener: usize, open: &[usize]) -> Diagnostic {
+/// The text ends while this parenthesis is open.
+fn unclosed(piece: &Piece, tokens: &[Token], opener: usize) -> Diagnostic {
     let text = piece.text();
     let from = &tokens[opener];
-    let word = from.text(text);
-    let wanted = partner(word);
+    let wanted = partner(from.text(text));
     let at = piece.span(from.start, from.end);
-    let diag = Diagnostic::new(codes::E0001, at, format!("this `{word}` is never closed"))
+    let diag = Diagnostic::new(codes::E0001, at, format!("this `{}` is never closed", from.text(text)))
         .label(format!("needs a `{wanted}`"));
-    let last = tokens.last().map_or(from.end, |t| t.end);
-    let braces = open.iter().all(|i| tokens[*i].text(text) == "{");
-    let end = if word == "{" { last } else { place_of(tokens, text, opener, tokens.len()) };
+    let end = place_of(tokens, text, opener, tokens.len());
+    mended(diag, piece.span(end, end), wanted, format!("close it here: `{}{wanted}`", tail(text, end)))
+}
+
+/// The item ends while bodies are open; `count` of them, `opener` the innermost.
+fn unclosed_body(piece: &Piece, tokens: &[Token], opener: usize, count: usize) -> Diagnostic {
+    let from = &tokens[opener];
+    let end = tokens.last().map_or(from.end, |t| t.end);
     let place = piece.span(end, end);
-    if word != "{" {
-        return mended(diag, place, wanted, format!("close it here: `{}{wanted}`", tail(text, end)));
-    }
-    let title = "close the body: add `}` at its end";
-    let diag = diag.also(place, "the item ends here");
-    if braces { mended(diag, place, &"\n}".repeat(open.len()), title) } else { diag.help(title) }
+    let diag = Diagnostic::new(codes::E0001, piece.span(from.start, from.end), "this `{` is never closed")
+        .label("needs a `}`")
+        .also(place, "the item ends here");
+    mended(diag, place, &"\n}".repeat(count), "close the body: add `}` at its end")
 }

@@ -81,7 +81,7 @@ fn strange(diag: Diagnostic, word: &str, span: Span) -> Diagnostic {
     if word.starts_with(['“', '”', '„', '«', '»', '‘', '’']) {
         return diag.help("strings stand between plain quotes: `\"`");
     }
-    if word.chars().all(char::is_alphabetic) {
+    if word.starts_with(|c: char| c.is_alphabetic() || c == '_') {
         return diag
             .help("names are made of a-z, A-Z, 0-9 and `_`; anything may stand in a comment or a string");
     }

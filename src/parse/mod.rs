@@ -75,7 +75,7 @@ pub fn parse(sources: &Sources, file: FileId) -> (File, Vec<Diagnostic>) {
         if let Some(diag) = slips::no_item(text, tokens, &piece) {
             let known = diag.fixes.first().is_some_and(|fix| piece.apply(&fix.edits));
             diags.push(diag);
-            if !known {
+            if !known || scan::scan(piece.text(), 1).tokens.is_empty() {
                 continue;
             }
         }
@@ -160,10 +160,10 @@ fn mend(mut piece: Piece, mut read: impl FnMut(&Piece) -> Result<(), Diagnostic>
         let scan = scan::scan(piece.text(), TOKENS_MAX);
         let mut found = lexical::junk(&piece, &scan);
         if found.is_empty() {
-            found.extend(brackets::check(&piece, &scan.tokens));
+            found = brackets::check(&piece, &scan.tokens);
         }
         if found.is_empty() {
-            found.extend(slips::gaps(&piece, &scan.tokens));
+            found = slips::gaps(&piece, &scan.tokens);
         }
         if found.is_empty() {
             found.extend(read(&piece).err());
@@ -173,7 +173,7 @@ fn mend(mut piece: Piece, mut read: impl FnMut(&Piece) -> Result<(), Diagnostic>
             return all;
         }
         // What is not beyond the last error may be an effect of how that one was mended.
-        let beyond = |d: &Diagnostic| all.last().is_none_or(|l| d.primary.span.start > l.primary.span.end);
+        let beyond = |d: &Diagnostic| all.last().is_none_or(|l| d.primary.span.start >= l.primary.span.end);
         if !found.iter().all(beyond) {
             return all;
         }

@@ -135,7 +135,7 @@ fn token(text: &str, at: usize) -> (Kind, usize) {
     let next = bytes.get(at + 1).copied().unwrap_or(b' ');
     let rest = text.get(at..).unwrap_or("");
     match here {
-        b'a'..=b'z' | b'A'..=b'Z' | b'_' => (Kind::Word, run(bytes, at, is_word)),
+        b'a'..=b'z' | b'A'..=b'Z' | b'_' => word(text, at),
         b'0'..=b'9' => number(text, at),
         b'.' if next.is_ascii_digit() && (at == 0 || !joins(bytes[at - 1])) => {
             (Kind::Junk(Junk::Number), run(bytes, at + 1, is_word))
@@ -160,6 +160,14 @@ fn token(text: &str, at: usize) -> (Kind, usize) {
     }
 }
 
+/// A name; one with letters that names cannot have is junk as a whole.
+fn word(text: &str, at: usize) -> (Kind, usize) {
+    let ascii = run(text.as_bytes(), at, is_word);
+    let rest = text.get(at..).unwrap_or("");
+    let len = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+    if at + len > ascii { (Kind::Junk(Junk::Stray), at + len) } else { (Kind::Word, ascii) }
+}
+
 /// Whether a `.` after this byte belongs to it: `x.5` is a field that has no name, not the number `.5`.
 fn joins(b: u8) -> bool {
     is_word(b) || b == b')' || b == b']' || b == b'.'
@@ -173,7 +181,11 @@ fn sign(rest: &str, at: usize) -> (Kind, usize) {
     if rest.starts_with(['+', '-', '*', '/', '%', '^', '<', '>', '=', ',', ':', ';', '.']) {
         return (Kind::Sign, at + 1);
     }
-    let stray = |c: char| !c.is_whitespace() && !c.is_ascii_alphanumeric() && !"()[]{}#\"_,;:".contains(c);
+    if rest.starts_with(char::is_alphabetic) {
+        let len = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+        return (Kind::Junk(Junk::Stray), at + len);
+    }
+    let stray = |c: char| !c.is_whitespace() && !c.is_alphabetic() && !c.is_ascii_alphanumeric() && !"()[]{}#\"_,;:".contains(c);
     let len = rest.find(|c| !stray(c)).unwrap_or(rest.len());
     (Kind::Junk(Junk::Stray), at + len.max(rest.chars().next().map_or(1, char::len_utf8)))
 }

@@ -124,6 +124,7 @@ pub(super) fn explain(piece: &Piece, failure: &Failure) -> Diagnostic {
         returned,
         semicolon,
         comma,
+        doubled,
         pipe_ends,
         port,
         surplus,
@@ -156,7 +157,8 @@ fn comment(site: &Site<'_>) -> Option<Diagnostic> {
     // A division has operands on both sides; a comment begins a line or is followed by words that do not fit.
     let slashes = site.tokens.get(i)?;
     let words = i < here && site.is(0, Kind::Word) && site.is(-1, Kind::Word);
-    if !(slashes.first || words) {
+    let unfit = i == here && !site.wants(Rule::infix) && site.is(1, Kind::Word);
+    if !(slashes.first || words || unfit) {
         return None;
     }
     let span = site.piece.span(slashes.start, slashes.end);
@@ -441,6 +443,32 @@ fn comma(site: &Site<'_>) -> Option<Diagnostic> {
     Some(mended(diag, site.end(), ",", format!("`{}, {}`", site.word(-1), super::lexical::short(word))))
 }
 
+/// Two commas, commas in the row of a table, a number that ends with its point
+fn doubled(site: &Site<'_>) -> Option<Diagnostic> {
+    if site.word(0) == "," && site.word(-1) == "," {
+        return Some(mended(site.error("a second `,`"), site.span(0), "", "remove one `,`"));
+    }
+    if site.word(0) == "," && site.item() == "table" && site.wants(Rule::int) {
+        let diag = site.error("the maps of a row are separated by spaces");
+        return Some(mended(diag, site.span(0), "", "remove the `,`"));
+    }
+    if site.word(-1) == "." && site.is(-2, Kind::Number) {
+        let number = site.word(-2);
+        let diag = Diagnostic::new(codes::E0001, site.span(-2).to(site.span(-1)), "a number does not end with its point");
+        return Some(mended(diag, site.end(), "0", format!("`{number}.` -> `{number}.0`")));
+    }
+    if site.word(-1) == "." && site.wants(Rule::word) {
+        let found = expect::found(site.token(0), site.piece.text());
+        let diag = site.error(format!("expected the name of a field, found {found}"));
+        return Some(diag.help("`x.c` is an extent of `x`; `y[0]` is a part of `y`"));
+    }
+    if site.item() == "use" && site.wants(Rule::string) {
+        let found = expect::found(site.token(0), site.piece.text());
+        return Some(site.error(format!("expected a file, found {found}")).help("write `use \"blocks.cnn\"` or `use std`"));
+    }
+    None
+}
+
 /// `|>` with nothing on one side
 fn pipe_ends(site: &Site<'_>) -> Option<Diagnostic> {
     if site.word(0) == "|>" && (site.wants_value() || site.wants(Rule::kw_let)) {
@@ -469,7 +497,8 @@ fn port(site: &Site<'_>) -> Option<Diagnostic> {
         );
     }
     let axis = site.expected == [Rule::word] && site.word(-1) == "[";
-    if axis || site.expected == [Rule::lbracket] {
+    let brackets = |r: &Rule| matches!(r, Rule::lbracket | Rule::lparen | Rule::shape);
+    if axis || (site.wants(Rule::lbracket) && site.expected.iter().all(brackets)) {
         return Some(
             site.error(format!(
                 "expected a shape, found {}",
@@ -548,6 +577,10 @@ pub(super) fn no_item(text: &str, tokens: &[Token], piece: &Piece) -> Option<Dia
     let meant = foreign.or_else(|| if first.kind == Kind::Word { nearest(word, ITEMS) } else { None });
     match meant {
         Some(meant) => Some(mended(diag, span, meant, format!("`{word}` -> `{meant}`"))),
+        None if word == "//" => {
+            let diag = Diagnostic::new(codes::E0001, span, "`//` divides; a comment begins with `#`");
+            Some(mended(diag, span, "#", "`//` -> `#`"))
+        }
         None if word == "}" => Some(Diagnostic::new(codes::E0001, span, "this `}` closes nothing")),
         None => Some(diag.help(format!("a file is made of items, which begin with {}", items()))),
     }

@@ -191,3 +191,108 @@ fn slips_are_recognised() {
         .join("\n---\n");
     insta::assert_snapshot!(all);
 }
+
+/// Runs on a stack of 2 MiB, the least that threads get.
+fn small_stack(f: impl FnOnce() + Send + 'static) {
+    let thread = std::thread::Builder::new().stack_size(2 << 20).spawn(f).expect("a thread");
+    thread.join().expect("no overflow, no panic");
+}
+
+fn codes_of(text: &str) -> Vec<&'static str> {
+    let (_, _, diags) = read(text);
+    diags.iter().map(|d| d.code.0).collect()
+}
+
+#[test]
+fn the_deepest_trees_fit_a_small_stack() {
+    small_stack(|| {
+        let d = DEPTH_MAX;
+        let parens = format!("const A = {}1{}", "(".repeat(d), ")".repeat(d));
+        good(&parens);
+        let calls = format!("const A = {}1{}", "f(a: -1 + new g(".repeat(d / 2), "))".repeat(d / 2));
+        good(&calls);
+        let bodies = d - 1;
+        let ifs = format!(
+            "block f(x) {{ {} x {} }}",
+            "x |> repeat 2 as i { if 1 == 2 { x } else { let y = x ".repeat(bodies / 2),
+            "} }".repeat(bodies / 2)
+        );
+        good(&ifs);
+        good(&format!("const A = {}1", "-".repeat(TREE_MAX - 1)));
+        good(&format!("const A = 1{}", "^2".repeat(TREE_MAX - 1)));
+        good(&format!("const A = 1{}", " + 2".repeat(TREE_MAX - 1)));
+        good(&format!("block f(x) {{ x {} }}", "|> relu".repeat(TREE_MAX - 1)));
+        good(&format!("const A = {} 1 {{ 2 }} else {{ 3 }}", "if 1 { 2 } else ".repeat(TREE_MAX / 2) + "if"));
+    });
+}
+
+#[test]
+fn deeper_trees_are_refused() {
+    small_stack(|| {
+        for n in [DEPTH_MAX + 1, 50_000] {
+            for (open, close) in [("(", ")"), ("[", "]"), ("f(", ")"), ("x |> {", "}"), ("if a { b } else {", "}")] {
+                let text = format!("const A = {}1{}", open.repeat(n), close.repeat(n));
+                assert_eq!(codes_of(&text), ["E0003"], "{n} {open}");
+                assert_eq!(codes_of(&format!("const A = {}", open.repeat(n))), ["E0003"], "{n} {open}");
+            }
+        }
+        for n in [TREE_MAX + 1, 50_000] {
+            for (head, part, tail) in
+                [("", "-", "1"), ("1", "^2", ""), ("1", "+ 2", ""), ("x", "|> f", ""), ("x", ".c", ""), ("x", "[0]", "")]
+            {
+                let text = format!("const A = {head}{}{tail}", part.repeat(n));
+                assert_eq!(codes_of(&text), ["E0003"], "{n} {part}");
+            }
+            let text = format!("const A = {} {{ 3 }}", "if 1 { 2 } else ".repeat(n));
+            assert_eq!(codes_of(&text), ["E0003"], "{n} else if");
+        }
+    });
+}
+
+#[test]
+fn garbage_is_refused_in_bounded_time() {
+    let start = std::time::Instant::now();
+    assert_eq!(codes_of(&"\u{1}\u{2}§".repeat(30_000_000)), ["E0004"]);
+    assert_eq!(codes_of(&"a ".repeat(TOKENS_MAX + 1)), ["E0004"]);
+    assert_eq!(codes_of(&"§".repeat(1_000_000)), ["E0001"]);
+    for junk in ["§ ", "\"\n", "}", "net ", "net N(", "const A = 5x\n", "|> ", "1 x 1 ", "a (", "= ", "block f(x) { y = x }\n", "`"] {
+        let codes = codes_of(&junk.repeat(20_000));
+        assert!(!codes.is_empty() && codes.len() <= ERRORS_MAX, "{junk}: {} errors", codes.len());
+    }
+    assert!(start.elapsed().as_secs() < 60, "took {:?}", start.elapsed());
+}
+
+/// Every prefix of a program, and every program with one character changed, is read without panic.
+#[test]
+fn damaged_programs_never_panic() {
+    let text = "use \"a\"\nconst K = 62k\ntable T: 2 -> 2 { 0: 0 1: * }\nblock f(x; k: int = 1) { let y = x |> conv(k, 3x3) as a if k == 1 { y } else { -y } }\nnet N(a: [c: 1]) -> [c: 1] { a |> repeat 2 as i { it |> f(k: i) } }\n";
+    for i in 0..=text.len() {
+        read(&text[..i]);
+        read(&text[i..]);
+        for c in ["(", ")", "{", "}", "\"", "=", "x", "é", "\0", ",", "|>", "#", "9", " "] {
+            read(&format!("{}{c}{}", &text[..i], &text[i..]));
+            read(&format!("{}{c}{}", &text[..i], text.get(i + 1..).unwrap_or("")));
+        }
+    }
+}
+
+#[test]
+fn an_error_hides_nothing_in_other_items() {
+    let (sources, file, diags) = read(
+        "const A = (\nnet N(x: [c: 1]) { x |> conv(3, 5 x 5) |> f(k = 2) }\nconst B = = 3\nconst C = 4\nblock g(x) { x |> }\nconst D = 5",
+    );
+    let lines: Vec<_> = diags.iter().map(|d| sources.line(d.primary.span)).collect();
+    assert_eq!(lines, [1, 1, 2, 2, 3, 5]);
+    let names: Vec<_> = file
+        .items
+        .iter()
+        .filter_map(|i| match i {
+            Item::Const(c) => Some(&*c.name.name),
+            Item::Net(n) => Some(&*n.name.name),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(names, ["N", "C", "D"], "an item with known corrections is read as corrected");
+    let broken: Vec<_> = file.broken.iter().map(|n| &**n).collect();
+    assert_eq!(broken, ["A", "B", "g"]);
+}
