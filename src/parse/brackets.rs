@@ -1,9 +1,9 @@
 //! Brackets that do not match, and nesting that goes too deep: found before the grammar runs, which recurses over brackets.
 
-use super::{DEPTH_MAX, ERRORS_MAX};
 use super::lexical::mended;
 use super::patch::Piece;
 use super::scan::{Kind, Token};
+use super::{DEPTH_MAX, ERRORS_MAX};
 use crate::support::codes;
 use crate::support::diag::Diagnostic;
 
@@ -113,7 +113,8 @@ fn place_of(tokens: &[Token], text: &str, opener: usize, closer: usize) -> usize
     for i in opener + 1..closer {
         let (before, token) = (&tokens[i - 1], &tokens[i]);
         let word = token.text(text);
-        let separated = i - 1 == opener || matches!(before.text(text), "," | ":" | "|>") || before.kind == Kind::Open;
+        let separated =
+            i - 1 == opener || matches!(before.text(text), "," | ":" | "|>") || before.kind == Kind::Open;
         if depth == 0 && word == "," {
             stage = None;
         }

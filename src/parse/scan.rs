@@ -185,7 +185,9 @@ fn sign(rest: &str, at: usize) -> (Kind, usize) {
         let len = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
         return (Kind::Junk(Junk::Stray), at + len);
     }
-    let stray = |c: char| !c.is_whitespace() && !c.is_alphabetic() && !c.is_ascii_alphanumeric() && !"()[]{}#\"_,;:".contains(c);
+    let stray = |c: char| {
+        !c.is_whitespace() && !c.is_alphabetic() && !c.is_ascii_alphanumeric() && !"()[]{}#\"_,;:".contains(c)
+    };
     let len = rest.find(|c| !stray(c)).unwrap_or(rest.len());
     (Kind::Junk(Junk::Stray), at + len.max(rest.chars().next().map_or(1, char::len_utf8)))
 }

@@ -454,7 +454,11 @@ fn doubled(site: &Site<'_>) -> Option<Diagnostic> {
     }
     if site.word(-1) == "." && site.is(-2, Kind::Number) {
         let number = site.word(-2);
-        let diag = Diagnostic::new(codes::E0001, site.span(-2).to(site.span(-1)), "a number does not end with its point");
+        let diag = Diagnostic::new(
+            codes::E0001,
+            site.span(-2).to(site.span(-1)),
+            "a number does not end with its point",
+        );
         return Some(mended(diag, site.end(), "0", format!("`{number}.` -> `{number}.0`")));
     }
     if site.word(-1) == "." && site.wants(Rule::word) {
@@ -464,7 +468,10 @@ fn doubled(site: &Site<'_>) -> Option<Diagnostic> {
     }
     if site.item() == "use" && site.wants(Rule::string) {
         let found = expect::found(site.token(0), site.piece.text());
-        return Some(site.error(format!("expected a file, found {found}")).help("write `use \"blocks.cnn\"` or `use std`"));
+        return Some(
+            site.error(format!("expected a file, found {found}"))
+                .help("write `use \"blocks.cnn\"` or `use std`"),
+        );
     }
     None
 }

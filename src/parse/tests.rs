@@ -230,16 +230,23 @@ fn the_deepest_trees_fit_a_small_stack() {
 fn deeper_trees_are_refused() {
     small_stack(|| {
         for n in [DEPTH_MAX + 1, 50_000] {
-            for (open, close) in [("(", ")"), ("[", "]"), ("f(", ")"), ("x |> {", "}"), ("if a { b } else {", "}")] {
+            for (open, close) in
+                [("(", ")"), ("[", "]"), ("f(", ")"), ("x |> {", "}"), ("if a { b } else {", "}")]
+            {
                 let text = format!("const A = {}1{}", open.repeat(n), close.repeat(n));
                 assert_eq!(codes_of(&text), ["E0003"], "{n} {open}");
                 assert_eq!(codes_of(&format!("const A = {}", open.repeat(n))), ["E0003"], "{n} {open}");
             }
         }
         for n in [TREE_MAX + 1, 50_000] {
-            for (head, part, tail) in
-                [("", "-", "1"), ("1", "^2", ""), ("1", "+ 2", ""), ("x", "|> f", ""), ("x", ".c", ""), ("x", "[0]", "")]
-            {
+            for (head, part, tail) in [
+                ("", "-", "1"),
+                ("1", "^2", ""),
+                ("1", "+ 2", ""),
+                ("x", "|> f", ""),
+                ("x", ".c", ""),
+                ("x", "[0]", ""),
+            ] {
                 let text = format!("const A = {head}{}{tail}", part.repeat(n));
                 assert_eq!(codes_of(&text), ["E0003"], "{n} {part}");
             }
@@ -255,7 +262,20 @@ fn garbage_is_refused_in_bounded_time() {
     assert_eq!(codes_of(&"\u{1}\u{2}§".repeat(30_000_000)), ["E0004"]);
     assert_eq!(codes_of(&"a ".repeat(TOKENS_MAX + 1)), ["E0004"]);
     assert_eq!(codes_of(&"§".repeat(1_000_000)), ["E0001"]);
-    for junk in ["§ ", "\"\n", "}", "net ", "net N(", "const A = 5x\n", "|> ", "1 x 1 ", "a (", "= ", "block f(x) { y = x }\n", "`"] {
+    for junk in [
+        "§ ",
+        "\"\n",
+        "}",
+        "net ",
+        "net N(",
+        "const A = 5x\n",
+        "|> ",
+        "1 x 1 ",
+        "a (",
+        "= ",
+        "block f(x) { y = x }\n",
+        "`",
+    ] {
         let codes = codes_of(&junk.repeat(20_000));
         assert!(!codes.is_empty() && codes.len() <= ERRORS_MAX, "{junk}: {} errors", codes.len());
     }
