@@ -1,13 +1,17 @@
 //! Every case of every operation on every engine: attributes print and parse back, the nest keeps the rules of its
 //! verifier and prints and parses back, and the loop interpreter (raw and scheduled nests) and machine code agree
-//! with the `f64` reference, in several layouts, alone and with followers fused behind.
+//! (baseline and native, one thread and two) with the `f64` reference, in several layouts, alone and with followers.
 
+use cnnc::codegen::compile;
+use cnnc::kernels::isa::Isa;
 use cnnc::loops::{Nest, interp, parse, print, verify};
 use cnnc::ops::binary::{Binary, BinaryFn};
 use cnnc::ops::case::Case;
 use cnnc::ops::lower::{Follower, LowerCx, Want};
 use cnnc::ops::unary::{Unary, UnaryFn};
 use cnnc::ops::{Op, OpRules, all_cases};
+use cnnc::runtime::program::{Memory, Place, Program, Sizes, Step};
+use cnnc::runtime::threads::{Executor, OneThread, Pool};
 use cnnc::schedule::{Target, schedule};
 use cnnc::tensor::array::{Array, for_each_index};
 use cnnc::tensor::layout::Layout;
@@ -166,76 +170,152 @@ fn check_nest(nest: &Nest) -> Result<(), String> {
     if print::print(&again) == text { Ok(()) } else { Err(format!("prints otherwise once parsed:\n{text}")) }
 }
 
-/// Runs a lowered case on every engine.
-fn engines(case: &Case, ready: &Ready, out: &TensorTy, expected: &Array) -> Result<(), String> {
-    check_nest(&ready.nest)?;
-    let interpret = |nest: &Nest, fma: bool| -> Result<Vec<f32>, String> {
-        let mut bufs = ready.bufs.clone();
-        interp::run_all(nest, &mut bufs, fma)?;
-        Ok(gather(bufs.last().map_or(&[], |b| b), out, &ready.out))
-    };
-    let compare = |engine: &str, got: &[f32]| match difference(got, expected, case.tolerance) {
-        None => Ok(()),
-        Some(text) => Err(format!("{engine}: {text}\n{}", print::print(&ready.nest))),
-    };
+/// A lowered case with what it should give: what every engine runs.
+struct Job {
+    /// Which case in which layout, for failures.
+    name: String,
+    ready: Ready,
+    out: TensorTy,
+    expected: Array,
+    tolerance: f64,
+}
+
+impl Job {
+    fn compare(&self, engine: &str, buf: &[f32], nest: &Nest) -> Result<(), String> {
+        match difference(&gather(buf, &self.out, &self.ready.out), &self.expected, self.tolerance) {
+            None => Ok(()),
+            Some(text) => Err(format!("{}: {engine}: {text}\n{}", self.name, print::print(nest))),
+        }
+    }
+}
+
+/// Every layout of a case, alone, and once with followers.
+fn jobs(module: &str, case: &Case) -> Result<Vec<Job>, String> {
+    let p = prepare(case)?;
+    let mut jobs: Vec<Job> = LAYS
+        .into_iter()
+        .map(|lay| Job {
+            name: format!("{module}: {}: {lay:?}", case.name),
+            ready: ready(case, &p, lay, None),
+            out: p.out.clone(),
+            expected: p.expected.clone(),
+            tolerance: case.tolerance,
+        })
+        .collect();
+    if !p.out.is_activation() {
+        return Ok(jobs);
+    }
+    // A group of fused operations: y = tanh(y + e[c]), with e small, so that tanh bends and does not hide errors.
+    let ty = TensorTy::new([("c", p.out.c())]).map_err(|_| "too large".to_owned())?;
+    let extra: Vec<f32> = (0..p.out.c()).map(|c| 0.25 * (c % 5) as f32 - 0.5).collect();
+    let scale = p.expected.data.iter().fold(1.0f64, |m, x| if x.is_finite() { m.max(x.abs()) } else { m });
+    let mut expected = p.expected.clone();
+    let mut i = 0;
+    for_each_index(p.out.dims(), |at| {
+        expected.data[i] = (expected.data[i] + f64::from(extra[at[1]])).tanh();
+        i += 1;
+    });
+    jobs.push(Job {
+        name: format!("{module}: {}: with followers", case.name),
+        ready: ready(case, &p, Lay::ChannelsLast, Some((&ty, &extra))),
+        out: p.out.clone(),
+        expected,
+        // The case's own error passes a slope of at most 1; tanh's largest value may be small.
+        tolerance: (case.tolerance * scale * 4.0).max(4e-6),
+    });
+    Ok(jobs)
+}
+
+/// Runs a job on the interpreter, as lowered and as scheduled; the latter must give the same bits.
+fn interpret(job: &Job) -> Result<(), String> {
+    let nest = &job.ready.nest;
+    let named = |e: String| format!("{}: {e}", job.name);
+    check_nest(nest).map_err(named)?;
     for fma in [false, true] {
-        let raw = interpret(&ready.nest, fma)?;
-        compare(&format!("interpreter, fma {fma}"), &raw)?;
-        let target = Target { fma, vector_registers: 16 };
-        let scheduled = schedule(ready.nest.clone(), &target).nest;
-        check_nest(&scheduled).map_err(|e| format!("scheduled: {e}"))?;
-        let got = interpret(&scheduled, fma)?;
-        let same =
-            got.iter().zip(&raw).all(|(a, b)| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()));
-        if !same {
-            return Err(format!("scheduling changed bits, fma {fma}:\n{}", print::print(&scheduled)));
+        let mut raw = job.ready.bufs.clone();
+        interp::run_all(nest, &mut raw, fma).map_err(named)?;
+        let raw = raw.pop().unwrap_or_default();
+        job.compare(&format!("interpreter, fma {fma}"), &raw, nest)?;
+        let scheduled = scheduled(nest, fma);
+        check_nest(&scheduled).map_err(|e| named(format!("scheduled: {e}")))?;
+        let mut got = job.ready.bufs.clone();
+        interp::run_all(&scheduled, &mut got, fma).map_err(named)?;
+        if !same_bits(&raw, got.last().map_or(&[], |b| b)) {
+            return Err(named(format!("scheduling changed bits, fma {fma}:\n{}", print::print(&scheduled))));
         }
     }
     Ok(())
 }
 
-fn run(case: &Case) -> Result<(), String> {
-    let p = prepare(case)?;
-    for lay in LAYS {
-        let alone = ready(case, &p, lay, None);
-        engines(case, &alone, &p.out, &p.expected).map_err(|e| format!("{lay:?}: {e}"))?;
+fn scheduled(nest: &Nest, fma: bool) -> Nest {
+    schedule(nest.clone(), &Target { fma, vector_registers: 16 }).nest
+}
+
+fn same_bits(a: &[f32], b: &[f32]) -> bool {
+    a.len() == b.len()
+        && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()))
+}
+
+/// Runs all jobs as machine code for `isa`, on one thread and on two, which must give the same bits.
+fn machine(jobs: &[Job], isa: &Isa, failures: &mut Vec<String>) {
+    let pool = Pool::new(2).expect("two threads");
+    let nests: Vec<Nest> = jobs.iter().map(|j| scheduled(&j.ready.nest, isa.fuses())).collect();
+    let code = compile(&nests, isa).unwrap_or_else(|e| panic!("{}: {e}", isa.name()));
+    for ((job, nest), entry) in jobs.iter().zip(&nests).zip(code.entries()) {
+        let (inputs, out) = job.ready.bufs.split_at(job.ready.bufs.len() - 1);
+        let places = (0..inputs.len()).map(Place::Input).chain([Place::Output(0)]).collect();
+        let sizes = Sizes {
+            inputs: inputs.iter().map(Vec::len).collect(),
+            outputs: vec![out[0].len()],
+            ..Sizes::default()
+        };
+        let step = Step { entry: 0, bufs: places };
+        let program =
+            Program::new(&[step], std::slice::from_ref(entry), sizes).expect("a program of one step");
+        let inputs: Vec<&[f32]> = inputs.iter().map(|b| &b[..]).collect();
+        let run = |executor: &dyn Executor| -> Vec<f32> {
+            let mut out = out[0].clone();
+            let outputs = vec![&mut out[..]];
+            let memory = Memory { arena: &mut [], params: &[], consts: &[], inputs: &inputs, outputs };
+            program.run(memory, executor).expect("a run of one step");
+            out
+        };
+        let one = run(&OneThread);
+        if let Err(e) = job.compare(isa.name(), &one, nest) {
+            failures.push(e);
+        } else if !same_bits(&one, &run(&pool)) {
+            failures.push(format!("{}: {}: two threads give other bits", job.name, isa.name()));
+        }
     }
-    if !p.out.is_activation() {
-        return Ok(());
-    }
-    // What a group of fused operations does: y = tanh(y + e[c]), with e so large and y so scaled that tanh bends but
-    // does not hide errors.
-    let ty = TensorTy::new([("c", p.out.c())]).map_err(|_| "too large".to_owned())?;
-    let extra: Vec<f32> = (0..p.out.c()).map(|c| 0.25 * (c % 5) as f32 - 0.5).collect();
-    let scale = p.expected.data.iter().fold(1.0f64, |m, x| if x.is_finite() { m.max(x.abs()) } else { m });
-    let mut fused = p.expected.clone();
-    let mut i = 0;
-    for_each_index(p.out.dims(), |at| {
-        fused.data[i] = (fused.data[i] + f64::from(extra[at[1]])).tanh();
-        i += 1;
-    });
-    // An error of the case's own is seen through a slope of at most 1.
-    let mut loose = case.clone();
-    loose.tolerance = (case.tolerance * scale).max(2e-6);
-    let group = ready(case, &p, Lay::ChannelsLast, Some((&ty, &extra)));
-    let saturated = Array { dims: fused.dims.clone(), data: fused.data };
-    engines(&loose, &group, &p.out, &saturated).map_err(|e| format!("with followers: {e}"))
 }
 
 #[test]
 fn every_case_agrees_on_every_engine() {
     let mut failures = Vec::new();
-    let mut count = 0;
+    let mut all = Vec::new();
     for (module, cases) in all_cases() {
         assert!(!cases.is_empty(), "{module} has no case");
         for case in cases {
-            count += 1;
-            if let Err(e) = run(&case) {
-                failures.push(format!("{module}: {}: {e}", case.name));
+            match jobs(module, &case) {
+                Ok(jobs) => all.extend(jobs),
+                Err(e) => failures.push(format!("{module}: {}: {e}", case.name)),
             }
         }
     }
-    assert!(count > 100, "only {count} cases");
+    assert!(all.len() > 1000, "only {} jobs", all.len());
+    let (sound, wrong): (Vec<Job>, Vec<(Job, String)>) =
+        all.into_iter().fold(Default::default(), |mut to, job| {
+            match interpret(&job) {
+                Ok(()) => to.0.push(job),
+                Err(e) => to.1.push((job, e)),
+            }
+            to
+        });
+    failures.extend(wrong.into_iter().map(|(_, e)| e));
+    for isa in [Isa::baseline(), Isa::detect()] {
+        machine(&sound, &isa, &mut failures);
+    }
     let n = failures.len();
-    assert!(failures.is_empty(), "{n} of {count} cases fail\n\n{}", failures.join("\n\n"));
+    let shown: Vec<String> = failures.into_iter().take(20).collect();
+    assert!(n == 0, "{n} failures beside {} jobs that agree\n\n{}", sound.len(), shown.join("\n\n"));
 }
