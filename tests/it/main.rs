@@ -3,6 +3,8 @@
 
 mod cli;
 mod errors;
+mod examples;
+mod onnx;
 mod ops;
 mod repl;
 mod support;
