@@ -5,8 +5,8 @@
 //! * `align_corners`: `s = o (n - 1) / (m - 1)`, first and last positions meet;
 //! * `asymmetric`: `s = o n / m`.
 //!
-//! `nearest` takes the input at `floor(s + 1/2)`, at `floor(s)` for `asymmetric` (PyTorch's `nearest`); `linear` mixes the two
-//! neighbours of `s` along every axis; positions outside are those of the edge. `s` is rational and computed exactly.
+//! `nearest` takes the input at `ceil(s - 1/2)` (a tie goes down, as ONNX's default says), at `floor(s)` for `asymmetric`
+//! (PyTorch's `nearest`); `linear` mixes the two neighbours of `s` along every axis; positions outside are those of the edge. `s` is rational and computed exactly.
 
 use super::args::{ArgTy, Attr, Attrs, CallArgs};
 use super::case::{Case, act};
@@ -179,7 +179,7 @@ impl Resize {
         let tap = |o: usize| {
             let (s, d) = self.coords.position(o, n, m);
             if !self.linear {
-                let i = if self.coords == Coords::Asymmetric { s.div_euclid(d) } else { (2 * s + d).div_euclid(2 * d) };
+                let i = if self.coords == Coords::Asymmetric { s.div_euclid(d) } else { -((d - 2 * s).div_euclid(2 * d)) };
                 let i = i.clamp(0, last);
                 return Tap { lo: i, hi: i, part: 0 };
             }
@@ -266,7 +266,7 @@ impl OpRules for Resize {
                     let upper = corner >> axis & 1 == 1;
                     let i = if !self.linear {
                         weight *= if upper { 0.0 } else { 1.0 };
-                        if self.coords == Coords::Asymmetric { s.floor() } else { (s + 0.5).floor() }
+                        if self.coords == Coords::Asymmetric { s.floor() } else { (s - 0.5).ceil() }
                     } else {
                         let s = clamp(*s, axis + 2);
                         let part = s - s.floor();
