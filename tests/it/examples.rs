@@ -142,8 +142,7 @@ fn agrees(file: &str, net: &str) -> Result<(), String> {
     let inputs: Vec<(String, Tensor)> =
         model.inputs().iter().map(|p| (p.name.to_string(), filled(&p.axes))).collect();
     let views: Vec<_> = inputs.iter().map(|(n, t)| (n.as_str(), t.view())).collect();
-    let (outputs, steps) =
-        model.run_checked(&views, Tolerance::default()).map_err(|e| e.to_string())?;
+    let (outputs, steps) = model.run_checked(&views, Tolerance::default()).map_err(|e| e.to_string())?;
     for step in steps {
         let worst = step.comparison.max_abs / step.comparison.scale.max(1e-6);
         if worst > 1e-4 {
