@@ -13,6 +13,7 @@ pub mod model;
 pub mod observe;
 pub mod options;
 pub mod ports;
+pub mod profile;
 pub mod report;
 pub mod simulate;
 #[cfg(test)]
