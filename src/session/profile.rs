@@ -25,10 +25,7 @@ impl Model {
     ///
     /// # Errors
     /// As [`Model::run`].
-    pub fn run_timed(
-        &self,
-        inputs: &[(&str, TensorView<'_>)],
-    ) -> Result<(Outputs, Vec<StepTime>), RunError> {
+    pub fn run_timed(&self, inputs: &[(&str, TensorView<'_>)]) -> Result<(Outputs, Vec<StepTime>), RunError> {
         let compiled = &*self.compiled;
         let inputs = arrange_all(&compiled.inputs, inputs)?;
         let mut outputs: Vec<Vec<f32>> = compiled.outputs.iter().map(|p| vec![0.0; p.len()]).collect();
