@@ -1,12 +1,14 @@
 //! The road from text to a model, one call per verb: parse and resolve make a [`Checked`] program, the rest makes a
 //! [`Model`] of one of its nets.
 
-use std::time::Instant;
+use std::cell::Cell;
+use std::time::{Duration, Instant};
 
 use super::assemble::{Timer, assemble};
 use super::error::CompileError;
 use super::model::Model;
 use super::options::Options;
+use crate::ast;
 use crate::graph::Graph;
 use crate::resolve::{self, Loader, Network, NoFiles, ParseFn, Program};
 use crate::schedule::Target;
@@ -49,12 +51,24 @@ impl Checked {
 
     /// The syntax tree of the root file, for readers of a compiler.
     pub fn dump_ast(&self) -> String {
-        let (file, _) = PARSE(&self.sources, self.root);
+        let (file, _) = crate::parse::parse(&self.sources, self.root);
         format!("{file:#?}\n")
     }
 }
 
-const PARSE: ParseFn = crate::parse::parse;
+const PARSE: ParseFn = timed_parse;
+
+thread_local! {
+    /// Time spent parsing since the last check began: `resolve` parses each file when it meets it.
+    static PARSING: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+fn timed_parse(sources: &Sources, file: FileId) -> (ast::File, Vec<Diagnostic>) {
+    let start = Instant::now();
+    let parsed = crate::parse::parse(sources, file);
+    PARSING.set(PARSING.get() + start.elapsed());
+    parsed
+}
 
 impl Compiler {
     /// A compiler with these options.
@@ -78,11 +92,9 @@ impl Compiler {
             fixes: self.options.fixes,
         };
         let mut timer = Timer::default();
+        PARSING.set(Duration::ZERO);
         let program = timer.time("resolve", || resolve::resolve(&mut sources, root, PARSE, loader, &options));
-        // `resolve` parses each file as it meets it; the root once more tells the two apart.
-        let start = Instant::now();
-        let _ = PARSE(&sources, root);
-        timer.split("resolve", "parse", start.elapsed());
+        timer.split("resolve", "parse", PARSING.get());
         Checked { sources, root, program, timer }
     }
 

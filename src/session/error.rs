@@ -145,6 +145,11 @@ pub enum RunError {
     },
     /// There is not enough memory.
     Memory(OutOfMemory),
+    /// The loop interpreter found a nest that breaks the rules: a bug.
+    Interpreter {
+        /// What it said.
+        message: String,
+    },
     /// The executor broke its contract, or a plan did not fit: the first is the host's mistake, the second a bug.
     Machine(MachineError),
 }
@@ -161,6 +166,7 @@ impl std::fmt::Display for RunError {
                 write!(f, "`{name}` is declared as {expected}, given is {found}")
             }
             Self::Memory(e) => e.fmt(f),
+            Self::Interpreter { message } => write!(f, "{message} (this is a bug in cnnc)"),
             Self::Machine(e) => e.fmt(f),
         }
     }

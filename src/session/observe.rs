@@ -1,14 +1,17 @@
 //! A run beside the `f64` reference: after each step, what machine code stored is compared with the value of the source graph
 //! that it stands for. Errors are those accumulated since the inputs, weights included.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::error::RunError;
 use super::model::{Compiled, Model};
 use super::ports::{Outputs, arrange_all};
+use super::simulate::simulate;
 use crate::graph::eval::{Given, evaluate};
 use crate::graph::{Def, ValueId};
 use crate::runtime::arena::Storage;
+use crate::support::Name;
 use crate::tensor::array::{Array, for_each_index};
 use crate::tensor::compare::{Comparison, Tolerance, compare};
 use crate::tensor::owned::TensorView;
@@ -58,6 +61,19 @@ fn gathered(ty: &TensorTy, layout: &crate::tensor::layout::Layout, data: &[f32])
     })
 }
 
+/// The elements of an array whose dimensions are put in another order.
+fn in_order(array: &Array, order: &[usize]) -> Vec<f64> {
+    let dims: Vec<usize> = order.iter().map(|d| array.dims[*d]).collect();
+    let moved = Array::from_fn(&dims, |at| {
+        let mut index = vec![0; at.len()];
+        for (d, i) in order.iter().zip(at) {
+            index[*d] = *i;
+        }
+        array.at(&index)
+    });
+    moved.data
+}
+
 impl Model {
     /// Runs the network once, and the reference beside it; the outputs, and the error of every step. Slow: the reference
     /// computes in `f64` by the definitions.
@@ -83,6 +99,40 @@ impl Model {
             })
         })?;
         Ok((Outputs::of(&compiled.outputs, outputs), checks))
+    }
+
+    /// The outputs as the `f64` reference computes them from the same inputs and weights, each in the order of its port.
+    ///
+    /// # Errors
+    /// As [`Model::run`].
+    pub fn run_reference(
+        &self,
+        inputs: &[(&str, TensorView<'_>)],
+    ) -> Result<Vec<(Name, Vec<f64>)>, RunError> {
+        let compiled = &*self.compiled;
+        let inputs = arrange_all(&compiled.inputs, inputs)?;
+        let slices: Vec<&[f32]> = inputs.iter().map(|i| &**i).collect();
+        let lent = Lent { compiled, store: self.store()?, inputs: &slices };
+        let arrays = crate::graph::eval::outputs(&compiled.source, &lent);
+        let ports = compiled.source.outputs.iter().zip(arrays);
+        Ok(ports.map(|(port, array)| (port.name.clone(), in_order(&array, &port.order))).collect())
+    }
+
+    /// The outputs as the loop interpreter computes them, from the same scheduled loops and in the same places of memory as
+    /// machine code does; very slow.
+    ///
+    /// # Errors
+    /// As [`Model::run`].
+    pub fn run_interpreted(&self, inputs: &[(&str, TensorView<'_>)]) -> Result<Outputs, RunError> {
+        let compiled = &*self.compiled;
+        let inputs = arrange_all(&compiled.inputs, inputs)?;
+        let inputs: Vec<Vec<f32>> = inputs.into_iter().map(Cow::into_owned).collect();
+        let store = self.store()?;
+        let weight = |id: ValueId| compiled.program.gather(id, store.as_slice());
+        let fma = compiled.options.isa.fuses();
+        let data = simulate(&compiled.program, &inputs, &weight, fma)
+            .map_err(|message| RunError::Interpreter { message })?;
+        Ok(Outputs::of(&compiled.outputs, data))
     }
 
     /// The values of the source graph that steps of a run store.

@@ -6,6 +6,7 @@ mod errors;
 mod examples;
 mod onnx;
 mod ops;
+mod random;
 mod repl;
 mod support;
 mod tidy;
