@@ -1,6 +1,7 @@
 //! Every case of every operation on every engine: attributes print and parse back, the nest keeps the rules of its
-//! verifier and prints and parses back, and the loop interpreter (raw and scheduled nests) and machine code agree
-//! (baseline and native, one thread and two) with the `f64` reference, in several layouts, alone and with followers.
+//! verifier and prints and parses back, and the loop interpreter (raw and scheduled nests) and machine code (baseline and
+//! native, one thread and two) agree with the `f64` reference, in several layouts, alone and with followers. And every
+//! example of the catalogue compiles and agrees with the reference.
 
 use cnnc::codegen::compile;
 use cnnc::kernels::isa::Isa;
@@ -9,12 +10,16 @@ use cnnc::ops::binary::{Binary, BinaryFn};
 use cnnc::ops::case::Case;
 use cnnc::ops::lower::{Follower, LowerCx, Want};
 use cnnc::ops::unary::{Unary, UnaryFn};
-use cnnc::ops::{Op, OpRules, all_cases};
+use cnnc::ops::{Op, OpRules, all_cases, infos};
 use cnnc::runtime::program::{Memory, Place, Program, Sizes, Step};
 use cnnc::runtime::threads::{Executor, OneThread, Pool};
 use cnnc::schedule::{Target, schedule};
+use cnnc::session::{Compiler, Model, NoFiles, Options, Port};
+use cnnc::support::random::Random;
 use cnnc::tensor::array::{Array, for_each_index};
+use cnnc::tensor::compare::Tolerance;
 use cnnc::tensor::layout::Layout;
+use cnnc::tensor::owned::Tensor;
 use cnnc::tensor::ty::TensorTy;
 
 const SEED: u64 = 20;
@@ -318,4 +323,52 @@ fn every_case_agrees_on_every_engine() {
     let n = failures.len();
     let shown: Vec<String> = failures.into_iter().take(20).collect();
     assert!(n == 0, "{n} failures beside {} jobs that agree\n\n{}", sound.len(), shown.join("\n\n"));
+}
+
+/// Inputs of an example: class numbers for one called `label`, else seeded numbers in 0..1 (probabilities to a loss).
+fn example_inputs(model: &Model) -> Vec<(String, Tensor)> {
+    let random = |name: &str| Random::new(SEED, name);
+    let fill = |port: &Port| -> Vec<f32> {
+        let at = |i: usize| match &*port.name {
+            "label" => random("label").below(i as u64, 4) as f32,
+            name => random(name).uniform(i as u64, 0.01, 0.99),
+        };
+        (0..port.len()).map(at).collect()
+    };
+    let tensor = |port: &Port| Tensor::new(&port.axes, fill(port)).expect("the port's own axes");
+    model.inputs().iter().map(|p| (p.name.to_string(), tensor(p))).collect()
+}
+
+fn run_example(name: &str, example: &str, batch: usize) -> Result<(), String> {
+    let compiler = Compiler::new(Options::default().batch(batch).isa(Isa::baseline()).seed(SEED));
+    let checked = compiler.check(name, example, &NoFiles);
+    let found: Vec<String> =
+        checked.diagnostics().iter().map(|d| format!("{}: {} {:?}", d.code, d.message, d.primary)).collect();
+    if !found.is_empty() {
+        return Err(format!("{}\n{example}", found.join("\n")));
+    }
+    let model = compiler.compile(&checked, None).map_err(|e| format!("{e}\n{example}"))?;
+    let inputs = example_inputs(&model);
+    let views: Vec<_> = inputs.iter().map(|(name, t)| (&**name, t.view())).collect();
+    let tolerance = Tolerance { rtol: 1e-5, atol: 1e-5 };
+    let (_, checks) = model.run_checked(&views, tolerance).map_err(|e| e.to_string())?;
+    match checks.iter().find(|c| !c.comparison.passed()) {
+        Some(bad) => Err(format!("{} differs from the reference: {:?}\n{example}", bad.name, bad.comparison)),
+        None if checks.is_empty() => Err(format!("nothing was computed\n{example}")),
+        None => Ok(()),
+    }
+}
+
+#[test]
+fn every_example_compiles_and_agrees_with_the_reference() {
+    let mut failures = Vec::new();
+    for info in infos() {
+        for batch in [1, 3] {
+            if let Err(e) = run_example(info.name, info.example, batch) {
+                failures.push(format!("`{}`, batch {batch}: {e}", info.name));
+                break;
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} examples fail\n\n{}", failures.len(), failures.join("\n\n"));
 }
