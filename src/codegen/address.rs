@@ -49,6 +49,9 @@ impl Emitter<'_, '_> {
         if decl.dims.len() != at.len() {
             return Err("an access of the wrong rank");
         }
+        if decl.block.is_some() {
+            return Err("a buffer lies in blocks; scheduling expands them");
+        }
         Ok(decl.dims.iter().zip(at).fold(Affine::k(decl.base), |sum, (dim, i)| &sum + &(i * dim.stride)))
     }
 

@@ -321,8 +321,9 @@ impl Parser {
                 let order = self.list(Self::size)?;
                 self.sign(',')?;
                 let flat = self.list(Self::size)?;
+                let block = if self.eat(',') { Some(self.size()?) } else { None };
                 let halo: Vec<(usize, usize)> = flat.chunks_exact(2).map(|h| (h[0], h[1])).collect();
-                value.layout = Some(Layout { order, halo });
+                value.layout = Some(Layout { order, halo, block });
             }
             "span" => {
                 let mut n = [0u32; 3];

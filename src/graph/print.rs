@@ -50,7 +50,8 @@ fn value_line(out: &mut String, id: ValueId, value: &Value, shown: usize) {
     }
     if let Some(layout) = &value.layout {
         let halo: Vec<usize> = layout.halo.iter().flat_map(|h| [h.0, h.1]).collect();
-        let _ = write!(out, " @layout({}, {})", numbers(&layout.order), numbers(&halo));
+        let block = layout.block.map_or(String::new(), |size| format!(", {size}"));
+        let _ = write!(out, " @layout({}, {}{block})", numbers(&layout.order), numbers(&halo));
     }
     if let Some(span) = value.span {
         let _ = write!(out, " @span({}, {}, {})", span.file.0, span.start, span.end);

@@ -21,9 +21,11 @@ impl NestBuilder {
     pub fn buf(&mut self, name: &str, ty: &TensorTy, layout: &Layout, writable: bool) -> Buf {
         let placed = layout.place(ty);
         let dims = (0..ty.dims().len())
-            .map(|d| DimDecl { extent: ty.dims()[d], stride: placed.strides[d], halo: layout.halo[d] })
+            .map(|d| DimDecl { extent: ty.dims()[d], stride: placed.steps[d], halo: layout.halo[d] })
             .collect();
-        let decl = BufDecl { name: name.to_owned(), dims, base: placed.base, len: placed.len, writable };
+        let block = placed.block;
+        let decl =
+            BufDecl { name: name.to_owned(), dims, base: placed.base, len: placed.len, writable, block };
         self.nest.bufs.push(decl);
         Buf(self.nest.bufs.len() as u32 - 1)
     }

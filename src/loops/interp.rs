@@ -26,6 +26,13 @@ pub fn run(nest: &Nest, bufs: &mut [Vec<f32>], range: Range<usize>, fma: bool) -
             return Err(format!("buffer `{}` needs {} elements, not {}", decl.name, decl.len, buf.len()));
         }
     }
+    let expanded;
+    let nest = if nest.bufs.iter().any(|b| b.block.is_some()) {
+        expanded = super::blocks::expanded(nest);
+        &expanded
+    } else {
+        nest
+    };
     let body = Compiler { nest, lanes: Vec::new() }.block(&nest.body);
     let slots = nest.regs as usize + TEMPS;
     let mut machine = Machine {

@@ -22,11 +22,13 @@
 //!   visible from there to the end of the statement list that holds it.
 //! * **Buffers** have dimensions with strides and, around each, a halo in which indices may fall. An access is a buffer
 //!   and one index per dimension, each proved by the verifier to lie in `-lo .. extent + hi`.
+//!   A dimension may lie cut into blocks ([`BufDecl::block`]) until the nest is scheduled.
 //! * Arithmetic is IEEE `f32`; `Fma` rounds once where the target has it, else twice; `Min`/`Max` give NaN if either side is
 //!   (and of zeros of both signs either one).
 //!
 //! No operation's name occurs here.
 
+pub mod blocks;
 pub mod build;
 pub mod independent;
 pub mod interp;
@@ -43,6 +45,7 @@ pub mod walk;
 pub use verify::verify;
 
 use crate::support::ids::id_type;
+pub use crate::tensor::layout::Block;
 
 id_type!(
     /// An index variable of one nest.
@@ -108,10 +111,24 @@ pub struct BufDecl {
     pub len: usize,
     /// Whether the nest may store into it.
     pub writable: bool,
+    /// The dimension that lies cut into blocks; its own stride is that within a block. Only nests that are not scheduled
+    /// have one: [`blocks::expand`] makes two dimensions of it.
+    pub block: Option<Block>,
 }
 
 impl BufDecl {
-    /// The position of an element, as an expression.
+    /// The dimensions as they lie in memory, blocks for themselves.
+    pub fn flat_dims(&self) -> Vec<DimDecl> {
+        let mut dims = self.dims.clone();
+        if let Some(Block { dim, size, stride }) = self.block {
+            let blocks = dims[dim].extent / size.max(1);
+            dims[dim].extent = size;
+            dims.insert(dim, DimDecl { extent: blocks, stride, halo: (0, 0) });
+        }
+        dims
+    }
+
+    /// The position of an element, as an expression; of a buffer without blocks.
     pub fn offset(&self, at: &[Affine]) -> Affine {
         at.iter().zip(&self.dims).fold(Affine::k(self.base), |sum, (a, d)| &sum + &(a * d.stride))
     }

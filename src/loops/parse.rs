@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::print::{BIN_OPS, CMPS, UN_OPS, kind_name};
-use super::{Affine, Buf, BufDecl, DimDecl, Expr, IdxExpr, LoopKind, Nest, Reg, Stmt, TableId, Var};
+use super::{Affine, Block, Buf, BufDecl, DimDecl, Expr, IdxExpr, LoopKind, Nest, Reg, Stmt, TableId, Var};
 
 /// Expressions and blocks nest at most this deep.
 const DEPTH_MAX: usize = 200;
@@ -209,6 +209,7 @@ impl Parser {
         if !writable {
             self.want("in")?;
         }
+        let (mut block, mut dim) = (None, 0);
         let dims = self.listed("[", "]", |p| {
             let extent = p.size()?;
             let mut halo = (0, 0);
@@ -219,14 +220,21 @@ impl Parser {
                 p.want(")")?;
             }
             p.want("*")?;
-            Ok(DimDecl { extent, stride: p.int()?, halo })
+            let stride = p.int()?;
+            if p.eat("by") {
+                let size = p.size()?;
+                p.want("*")?;
+                block = Some(Block { dim, size, stride: p.int()? });
+            }
+            dim += 1;
+            Ok(DimDecl { extent, stride, halo })
         })?;
         self.want("base")?;
         let base = self.int()?;
         self.want("len")?;
         let len = self.size()?;
         self.bufs.insert(label, Buf(self.nest.bufs.len() as u32));
-        self.nest.bufs.push(BufDecl { name, dims, base, len, writable });
+        self.nest.bufs.push(BufDecl { name, dims, base, len, writable, block });
         Ok(())
     }
 

@@ -16,7 +16,7 @@
 //!   }
 //! }
 //! ```
-//! A dimension of a buffer is `extent(halo before, halo after) *stride`. A variable that shares its name with another
+//! A dimension of a buffer is `extent(halo before, halo after) *stride`, with ` by size *stride` if it lies in blocks. A variable that shares its name with another
 //! one carries its number; a name that is no identifier stands quoted where it is declared.
 
 use std::fmt::{self, Write};
@@ -164,9 +164,13 @@ impl Printer<'_> {
             let dims: Vec<String> = b
                 .dims
                 .iter()
-                .map(|d| match d.halo {
-                    (0, 0) => format!("{} *{}", d.extent, d.stride),
-                    (lo, hi) => format!("{}({lo},{hi}) *{}", d.extent, d.stride),
+                .enumerate()
+                .map(|(i, d)| {
+                    let halo =
+                        if d.halo == (0, 0) { String::new() } else { format!("({},{})", d.halo.0, d.halo.1) };
+                    let block = b.block.filter(|b| b.dim == i);
+                    let block = block.map_or(String::new(), |b| format!(" by {} *{}", b.size, b.stride));
+                    format!("{}{halo} *{}{block}", d.extent, d.stride)
                 })
                 .collect();
             let (name, way) = (quoted(label, &b.name), if b.writable { "out" } else { "in" });

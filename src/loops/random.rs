@@ -70,7 +70,7 @@ fn layout(rng: &mut Rng, halo: usize) -> Layout {
 fn dims(rng: &mut Rng) -> [usize; 4] {
     [
         1 + rng.below(2),
-        rng.pick(&[1, 2, 3, 4, 7, 8, 12, 17, 30]),
+        rng.pick(&[1, 2, 3, 4, 7, 8, 12, 16, 17, 24, 30]),
         1 + rng.below(9),
         rng.pick(&[1, 2, 5, 6, 8, 13]),
     ]
@@ -145,7 +145,9 @@ fn contraction(rng: &mut Rng) -> Nest {
     let mut b = NestBuilder::new("contraction");
     let x = b.buf("x", &ty(&x_dims), &layout(rng, halo), false);
     let w_order = rng.pick(&[[2, 3, 1, 0], [0, 1, 2, 3]]).to_vec();
-    let w = b.buf("w", &ty(&[out[1], inputs, k, k]), &Layout::ordered(w_order), false);
+    let w_ty = ty(&[out[1], inputs, k, k]);
+    let w_layout = if rng.below(2) == 0 { Layout::packed(w_order, &w_ty) } else { Layout::ordered(w_order) };
+    let w = b.buf("w", &w_ty, &w_layout, false);
     let e = b.buf("e", &ty(&[1, out[1], 1, 1]), &Layout::canonical(4), false);
     let y_layout = layout(rng, 0);
     let y = b.buf("y", &ty(&out), &y_layout, true);

@@ -121,7 +121,7 @@ fn scope_kinds_and_stores_are_checked() {
             "free i in 0..2 { store y[3*i, 0] = 0.0 serial j in 0..4 { store y[3*i + j, 0] = 0.0 } }",
             "not proved to own",
         ),
-        ("free i in 0..4 { serial j in 0..4 { store y[0, i + 2*j] = 0.0 } }", "not proved to own"),
+        ("free i in 0..4 { serial j in 0..3 { store y[0, i + 2*j] = 0.0 } }", "not proved to own"),
         ("let r0 = 0.0 free i in 0..8 { set r0 = x[i] }", "declared outside"),
         ("serial i in 0..8 { let r0 = x[i] } let r1 = r0", "not in scope"),
         ("let r0 = 0.0 let r0 = 1.0", "declared twice"),

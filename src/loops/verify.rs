@@ -71,20 +71,32 @@ impl Verifier<'_> {
     }
 
     fn buffer(&mut self, b: &BufDecl) {
+        if let Some(block) = b.block {
+            let cut = b
+                .dims
+                .get(block.dim)
+                .filter(|d| d.halo == (0, 0) && block.size > 0 && d.extent % block.size == 0);
+            let scheduled = self.nest.body.iter().any(|s| matches!(s, Stmt::For { kind: LoopKind::Par, .. }));
+            if cut.is_none() || scheduled {
+                return self
+                    .error(format!("buffer `{}` lies in blocks that do not fit, or is scheduled", b.name));
+            }
+        }
+        let dims = b.flat_dims();
         let mut span = Interval::new(i128::from(b.base), i128::from(b.base));
-        for d in &b.dims {
+        for d in &dims {
             let ends =
                 [-(d.halo.0 as i128), (d.extent + d.halo.1) as i128 - 1].map(|i| i * i128::from(d.stride));
             span.lo += ends[0].min(ends[1]);
             span.hi += ends[0].max(ends[1]);
         }
-        let empty = b.dims.iter().any(|d| d.extent + d.halo.0 + d.halo.1 == 0);
+        let empty = dims.iter().any(|d| d.extent + d.halo.0 + d.halo.1 == 0);
         if !empty && (span.lo < 0 || span.hi >= b.len as i128) {
             self.error(format!("buffer `{}` of {} elements is addressed at {span}", b.name, b.len));
         }
         if b.writable && !empty {
             let total = |d: &super::DimDecl| d.extent + d.halo.0 + d.halo.1;
-            let mut dims: Vec<_> = b.dims.iter().filter(|d| total(d) > 1).collect();
+            let mut dims: Vec<_> = dims.iter().filter(|d| total(d) > 1).collect();
             dims.sort_by_key(|d| d.stride.unsigned_abs());
             let mut reach = 1u128;
             for d in dims {

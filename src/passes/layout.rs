@@ -82,10 +82,15 @@ fn choose(graph: &Graph, id: ValueId, wants: Option<&Wants>, asked: &[Want]) -> 
         Want::Any | Want::Halo(_) => None,
     });
     match (orders.next(), orders.next()) {
-        (Some(order), None) if halo.iter().all(|h| *h == (0, 0)) => Layout::ordered(order.clone()),
+        (Some(order), None) if halo.iter().all(|h| *h == (0, 0)) => packed(order, &value.ty),
         _ if value.ty.is_activation() => Layout { halo, ..Layout::channels_last(rank) },
         _ => Layout { halo, ..Layout::canonical(rank) },
     }
+}
+
+/// An order as asked for; weights lie in blocks besides, which no operation sees.
+fn packed(order: &[usize], ty: &TensorTy) -> Layout {
+    if ty.is_activation() { Layout::ordered(order.to_vec()) } else { Layout::packed(order.to_vec(), ty) }
 }
 
 fn widest(halo: Vec<(usize, usize)>, want: &Want) -> Vec<(usize, usize)> {
@@ -130,7 +135,7 @@ impl Copies {
             return new;
         }
         let layout = match want {
-            Want::Order(order) => Layout::ordered(order.clone()),
+            Want::Order(order) => packed(order, &value.ty),
             Want::Halo(halo) if value.ty.is_activation() => {
                 Layout { halo: halo.clone(), ..Layout::channels_last(rank) }
             }

@@ -47,29 +47,74 @@ fn unwrap(stmts: &mut Vec<Stmt>) {
     }
 }
 
-/// Merges pairs of loops of perfect outermost nests as long as there are any.
+/// Merges pairs of loops of perfect outermost nests as long as there are any, then sums over neighbours.
 pub(super) fn collapse(nest: &mut Nest) {
     for i in 0..nest.body.len() {
         while let Some((outer, inner, merges)) = find(nest, i) {
-            merge(nest, i, outer, inner, &merges);
+            let by = merge(nest, outer, inner, &merges);
+            let (mut dims, mut body) = peel(nest.body.remove(i));
+            subst(&mut body, inner.var, &Affine::from(by.var).plus(outer.var, -(inner.extent as i64)));
+            dims.retain(|d| d.var != inner.var);
+            dims.iter_mut().filter(|d| d.var == outer.var).for_each(|d| *d = by);
+            let merged = wrap(&dims, body);
+            nest.body.splice(i..i, merged);
+        }
+        while let Some((outer, inner, merges)) = find_sum(nest, i) {
+            let by = merge(nest, outer, inner, &merges);
+            let stmt = &mut nest.body[i..=i];
+            subst(stmt, inner.var, &Affine::from(by.var).plus(outer.var, -(inner.extent as i64)));
+            join(stmt, outer.var, by);
         }
     }
 }
 
-/// Dimensions `.1` and `.2` (the faster one) of buffer `.0` can be one.
-type Merge = (Buf, usize, usize);
-
-fn find(nest: &Nest, i: usize) -> Option<(Dim, Dim, Vec<Merge>)> {
+/// Two serial loops, one directly inside the other, that can be one.
+fn find_sum(nest: &Nest, i: usize) -> Option<(Dim, Dim, Vec<Merge>)> {
     let stmt = &nest.body[i];
-    let (dims, _) = peel(stmt.clone());
+    let steering = steering(stmt);
+    let mut pairs = Vec::new();
+    each(std::slice::from_ref(stmt), &mut |s| {
+        if let Stmt::For { var, extent, kind: LoopKind::Serial, body } = s
+            && let [Stmt::For { var: inner, extent: turns, kind: LoopKind::Serial, body: _ }] =
+                body.as_slice()
+        {
+            pairs.push((Dim { var: *var, extent: *extent }, Dim { var: *inner, extent: *turns }));
+        }
+    });
+    pairs.retain(|(a, b)| !steering.iter().any(|s| s.has(a.var) || s.has(b.var)));
+    pairs.into_iter().find_map(|(a, b)| Some((a, b, merges(nest, stmt, &a, &b)?)))
+}
+
+/// The loop over `outer` and the one directly inside become the loop over `by`.
+fn join(stmts: &mut [Stmt], outer: Var, by: Dim) {
+    for s in stmts {
+        if let Stmt::For { var, extent, body, kind: _ } = s
+            && *var == outer
+        {
+            (*var, *extent) = (by.var, by.extent);
+            let within = body.iter_mut().map(|s| match s {
+                Stmt::For { body, .. } => std::mem::take(body),
+                Stmt::If { .. }
+                | Stmt::Idx { .. }
+                | Stmt::Let { .. }
+                | Stmt::Set { .. }
+                | Stmt::Store { .. } => Vec::new(),
+            });
+            *body = within.flatten().collect();
+            return;
+        }
+        join(s.inner_mut(), outer, by);
+    }
+}
+
+/// What conditions, `Idx` and numbers made of indices are computed from.
+fn steering(stmt: &Stmt) -> Vec<&Affine> {
     let mut steering: Vec<&Affine> = Vec::new();
-    let mut sums = false;
     each(std::slice::from_ref(stmt), &mut |s| {
         match s {
             Stmt::If { conds, then: _ } => steering.extend(conds),
             Stmt::Idx { value, var: _ } => steering.push(value.affine()),
-            Stmt::For { kind, .. } => sums |= *kind == LoopKind::Serial,
-            Stmt::Let { .. } | Stmt::Set { .. } | Stmt::Store { .. } => {}
+            Stmt::For { .. } | Stmt::Let { .. } | Stmt::Set { .. } | Stmt::Store { .. } => {}
         }
         if let Some(e) = s.expr() {
             e.each(&mut |e| {
@@ -78,6 +123,20 @@ fn find(nest: &Nest, i: usize) -> Option<(Dim, Dim, Vec<Merge>)> {
                 }
             });
         }
+    });
+    steering
+}
+
+/// Dimensions `.1` and `.2` (the faster one) of buffer `.0` can be one.
+type Merge = (Buf, usize, usize);
+
+fn find(nest: &Nest, i: usize) -> Option<(Dim, Dim, Vec<Merge>)> {
+    let stmt = &nest.body[i];
+    let (dims, _) = peel(stmt.clone());
+    let steering = steering(stmt);
+    let mut sums = false;
+    each(std::slice::from_ref(stmt), &mut |s| {
+        sums |= matches!(s, Stmt::For { kind: LoopKind::Serial, .. });
     });
     let free = |v: Var| !steering.iter().any(|a| a.has(v));
     for a in &dims {
@@ -123,7 +182,8 @@ fn merges(nest: &Nest, stmt: &Stmt, a: &Dim, b: &Dim) -> Option<Vec<Merge>> {
     Some(out)
 }
 
-fn merge(nest: &mut Nest, i: usize, a: Dim, b: Dim, merges: &[Merge]) {
+/// Merges dimensions of buffers and declares the variable that counts over both loops, `extent * a + b`.
+fn merge(nest: &mut Nest, a: Dim, b: Dim, merges: &[Merge]) -> Dim {
     for (buf, slow, fast) in merges {
         let dims = &mut nest.bufs[buf.index()].dims;
         let by = dims[*fast].extent;
@@ -141,15 +201,7 @@ fn merge(nest: &mut Nest, i: usize, a: Dim, b: Dim, merges: &[Merge]) {
             }
         });
     }
-    // Everywhere the two stood as `extent * a + b`, which is what the new variable counts.
     let (a_name, b_name) = (&nest.vars[a.var.index()], &nest.vars[b.var.index()]);
     let name = format!("{a_name}_{b_name}");
-    let var = nest.fresh_var(&name);
-    let by = Dim { var, extent: a.extent * b.extent };
-    let (mut dims, mut body) = peel(nest.body.remove(i));
-    subst(&mut body, b.var, &Affine::from(var).plus(a.var, -(b.extent as i64)));
-    dims.retain(|d| d.var != b.var);
-    dims.iter_mut().filter(|d| d.var == a.var).for_each(|d| *d = by);
-    let merged = wrap(&dims, body);
-    nest.body.splice(i..i, merged);
+    Dim { var: nest.fresh_var(&name), extent: a.extent * b.extent }
 }

@@ -1,7 +1,7 @@
 //! Canonical loop nests to scheduled ones: who runs in parallel, what is vectorised, what stays in registers. In: a nest
 //! of `Free` and `Serial` loops; out: a nest that computes the same bits and whose outermost statements are `Par` loops.
 //!
-//! 1. [`collapse`]: loops of one turn go, neighbouring loops over contiguous elements become one;
+//! 1. [`collapse`]: blocks become dimensions of their own, loops of one turn go, neighbouring loops over contiguous elements become one;
 //! 2. [`profile`]: what one turn of a perfect nest reads, writes and computes;
 //! 3. [`plan`]: which loop gets the vector lanes, which loops are register tiles, in which order the rest runs;
 //! 4. [`emit`]: the nest rewritten so.
@@ -16,6 +16,7 @@ mod profile;
 #[cfg(test)]
 mod tests;
 
+use crate::loops::blocks;
 use crate::loops::independent::dependent_statements;
 use crate::loops::walk::each;
 use crate::loops::{LoopKind, Nest, Stmt, Var};
@@ -48,6 +49,7 @@ pub struct Scheduled {
 
 /// Schedules a nest for a machine.
 pub fn schedule(mut nest: Nest, target: &Target) -> Scheduled {
+    blocks::expand(&mut nest);
     collapse::drop_single_turns(&mut nest);
     collapse::collapse(&mut nest);
     let body = std::mem::take(&mut nest.body);

@@ -136,11 +136,13 @@ fn tiles(dims: &[Dim], p: &Profile, vector: Option<usize>, target: &Target) -> (
     best.map_or((None, None), |(_, found)| found)
 }
 
-/// Vector registers that a tile of `v` by `t` keeps busy: its sums, the operands that a row of it shares, one in flight.
+/// Vector registers that a tile of `v` by `t` keeps busy: its sums, the operands that a row of it shares, one in flight,
+/// and one because Cranelift's multiply-add overwrites a factor, not the sum. A tile that needs them all gets sums
+/// spilled inside the loop.
 fn registers(dims: &[Dim], p: &Profile, lanes: &Tiled, tile: &Tiled, v: usize, t: usize) -> usize {
     let has = |u: &Use, along: &Tiled| along.as_ref().is_some_and(|(d, _)| u.at.has(dims[*d].var));
     let shared = p.hot_loads().filter(|u| has(u, lanes) && !has(u, tile)).count();
-    let scratch = if p.contraction { 1 } else { 3 };
+    let scratch = if p.contraction { 2 } else { 3 };
     p.accumulators * v * t + shared * v.min(t) + scratch
 }
 
@@ -162,13 +164,16 @@ fn cost(dims: &[Dim], p: &Profile, lanes: &Tiled, tile: &Tiled) -> f64 {
                 })
                 .sum();
             // What the lanes select streams by for every tile; if it does not stay near, it takes a cycle a vector.
-            let streams = p.hot_loads().filter(|u| {
-                let lane = lanes.as_ref().map(|(d, _)| dims[*d].var);
+            let streamed = |u: &Use| {
+                let (Some((lane, _)), along) = (lanes, tile.as_ref()) else { return 0.0 };
+                let over_tile = if along.is_some_and(|(d, _)| u.at.has(dims[*d].var)) { w } else { 1.0 };
                 let serial: f64 =
                     p.serial.iter().filter(|(i, _)| u.at.has(*i)).map(|(_, e)| *e as f64).product();
-                lane.is_some_and(|lane| u.at.has(lane)) && serial * v * l.lanes as f64 > NEAR
-            });
-            let busy = (p.hot_ops.max(1.0) * v * w).max(loads + v * streams.count() as f64) / 2.0;
+                let far = u.at.has(dims[*lane].var) && serial * v * over_tile * l.lanes as f64 > NEAR;
+                if far { v * over_tile } else { 0.0 }
+            };
+            let streamed: f64 = p.hot_loads().map(streamed).sum();
+            let busy = (p.hot_ops.max(1.0) * v * w).max(loads + streamed) / 2.0;
             let cycles = p.hot * (busy.max(4.0) + 1.0) + 10.0 + 2.0 * v * w;
             sum += cycles * (l.count * t.count) as f64;
         }
@@ -200,35 +205,41 @@ fn lane_runs(extent: usize, vectors: usize) -> Vec<Run> {
     out
 }
 
-/// All loops outside of the tile: plain ones as the output lies in memory, tiles inside them. What the lanes select
-/// (weights) is streamed once if it is larger than all the rest: then its tiles go outermost.
+/// All loops outside of the tile: plain ones as the output lies in memory, tiles inside them. The loops that only select
+/// what the lanes select (weights) stay together: outermost if that is larger than all the rest, so that it streams by
+/// once; else around or inside the tiles, whichever reads less from afar.
 fn order(dims: &[Dim], p: &Profile, plan: &Plan) -> Vec<Axis> {
     let tiled = |i: usize| [&plan.lanes, &plan.tile].into_iter().flatten().any(|(d, _)| *d == i);
     let mut plain: Vec<usize> = (0..dims.len()).filter(|i| !tiled(*i)).collect();
     plain.sort_by_key(|i| std::cmp::Reverse(stored_apart(dims[*i].var, p)));
-    let mut order: Vec<Axis> = plain.into_iter().map(Axis::Plain).collect();
     let lanes = plan.lanes.as_ref().map(|(d, runs)| (dims[*d], tiles_of(runs)));
     let tile = plan.tile.as_ref().map(|(d, runs)| (dims[*d], tiles_of(runs)));
-    match (lanes, tile) {
-        (None, None) => {}
-        (Some(_), None) => order.push(Axis::Lanes),
-        (None, Some(_)) => order.push(Axis::Tile),
-        (Some((v, v_tiles)), Some((t, t_tiles))) => {
-            let selected = |u: &&Use| u.at.has(v.var) && !u.at.has(t.var);
-            let weights: f64 = p.hot_loads().filter(selected).map(|u| footprint(u, dims, p)).sum();
-            let others = || p.hot_loads().filter(|u| !selected(u));
-            let source: f64 = others().map(|u| footprint(u, dims, p)).sum();
-            let row: f64 = others().map(|u| footprint(u, &[t], p)).sum();
-            if weights > source {
-                order.insert(0, Axis::Lanes);
-                order.push(Axis::Tile);
-            } else if v_tiles as f64 * row <= t_tiles as f64 * weights {
-                order.extend([Axis::Lanes, Axis::Tile]);
-            } else {
-                order.extend([Axis::Tile, Axis::Lanes]);
-            }
-        }
-    }
+    let selected =
+        |u: &&Use| lanes.is_some_and(|(v, _)| u.at.has(v.var)) && tile.is_none_or(|(t, _)| !u.at.has(t.var));
+    let weights = || p.hot_loads().filter(|u| selected(u));
+    let others = || p.hot_loads().filter(|u| !selected(u));
+    let selects = |i: &usize| {
+        let v = dims[*i].var;
+        weights().any(|u| u.at.has(v)) && !others().any(|u| u.at.has(v))
+    };
+    let (selecting, rest): (Vec<usize>, Vec<usize>) = plain.into_iter().partition(selects);
+    let turns_of = |list: &[usize]| list.iter().map(|i| dims[*i].extent as f64).product::<f64>();
+    let weight_tiles = turns_of(&selecting) * lanes.map_or(1.0, |l| l.1 as f64);
+    let tiles = tile.map_or(1.0, |t| t.1 as f64);
+    let bytes: f64 = weights().map(|u| footprint(u, dims, p)).sum();
+    let source: f64 = others().map(|u| footprint(u, dims, p)).sum();
+    let along: Vec<Dim> = tile.iter().map(|t| t.0).collect();
+    let row: f64 = others().map(|u| footprint(u, &along, p)).sum();
+    let selecting = selecting.into_iter().map(Axis::Plain).chain(lanes.map(|_| Axis::Lanes));
+    let rest = rest.into_iter().map(Axis::Plain);
+    let tile_axis = tile.map(|_| Axis::Tile);
+    let mut order: Vec<Axis> = if bytes > source {
+        selecting.chain(rest).chain(tile_axis).collect()
+    } else if weight_tiles * row <= tiles * bytes {
+        rest.chain(selecting).chain(tile_axis).collect()
+    } else {
+        rest.chain(tile_axis).chain(selecting).collect()
+    };
     let turns = |a: &Axis| match a {
         Axis::Plain(i) => dims[*i].extent,
         Axis::Lanes => lanes.map_or(1, |l| l.1),
