@@ -1,7 +1,7 @@
 //! A nest as text. In: a nest; out: text that [`super::parse`] turns back into an equal nest, constants to the last bit.
 //!
 //! ```text
-//! nest "conv_1" {
+//! nest "step_1" {
 //!   regs 2
 //!   vars n, oh, ow, k.3, k.4
 //!   buf x in [1 *0, 8(1,1) *9] base 9 len 90

@@ -204,7 +204,7 @@ fn window(rng: &mut Rng) -> Nest {
 /// A sum over channels, then every channel divided by it.
 fn scan(rng: &mut Rng) -> Nest {
     let out = dims(rng);
-    let mut b = NestBuilder::new("norm");
+    let mut b = NestBuilder::new("scan");
     let x = b.buf("x", &ty(&out), &layout(rng, 0), false);
     let y = b.buf("y", &ty(&out), &layout(rng, 0), true);
     let kind = rng.pick(&[LoopKind::Free, LoopKind::Serial]);

@@ -61,8 +61,7 @@ fn layout(want: &Want, ty: &TensorTy, channels_last: bool) -> Layout {
 }
 
 fn offset(layout: &Layout, ty: &TensorTy, at: &[usize]) -> usize {
-    let placed = layout.place(ty);
-    (placed.base + at.iter().zip(&placed.strides).map(|(i, s)| *i as i64 * s).sum::<i64>()) as usize
+    layout.place(ty).element(at) as usize
 }
 
 /// Runs the operation's nest in the loop interpreter.

@@ -122,8 +122,7 @@ impl Assembled {
         let placed = layout.place(&value.ty);
         let mut i = 0;
         for_each_index(value.ty.dims(), |index| {
-            let at: i64 = index.iter().zip(&placed.strides).map(|(x, s)| *x as i64 * s).sum();
-            f(start + (placed.base + at) as usize, i);
+            f(start + placed.element(index) as usize, i);
             i += 1;
         });
     }

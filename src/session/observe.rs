@@ -55,10 +55,7 @@ impl Given for Lent<'_> {
 /// The elements of a buffer, row-major in the order of the type.
 fn gathered(ty: &TensorTy, layout: &crate::tensor::layout::Layout, data: &[f32]) -> Array {
     let placed = layout.place(ty);
-    Array::from_fn(ty.dims(), |index| {
-        let at: i64 = index.iter().zip(&placed.strides).map(|(x, s)| *x as i64 * s).sum();
-        f64::from(data[(placed.base + at) as usize])
-    })
+    Array::from_fn(ty.dims(), |index| f64::from(data[placed.element(index) as usize]))
 }
 
 /// The elements of an array whose dimensions are put in another order.
@@ -166,8 +163,7 @@ impl Compiled {
         let placed = stored.layout.as_ref()?.place(&stored.ty);
         let mut actual = Vec::with_capacity(stored.ty.len());
         for_each_index(stored.ty.dims(), |index| {
-            let at: i64 = index.iter().zip(&placed.strides).map(|(x, s)| *x as i64 * s).sum();
-            actual.push(found[(placed.base + at) as usize]);
+            actual.push(found[placed.element(index) as usize]);
         });
         let of = self.source.value(origin);
         let kind = match &of.def {

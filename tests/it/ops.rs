@@ -63,7 +63,7 @@ fn place(data: &[f32], ty: &TensorTy, layout: &Layout) -> Vec<f32> {
     let mut buf = vec![0.0; placed.len];
     let mut from = data.iter();
     for_each_index(ty.dims(), |at| {
-        let to = at.iter().zip(&placed.strides).fold(placed.base, |a, (i, s)| a + *i as i64 * s);
+        let to = placed.element(at);
         buf[to as usize] = *from.next().expect("as many values as the type has elements");
     });
     buf
@@ -74,7 +74,7 @@ fn gather(buf: &[f32], ty: &TensorTy, layout: &Layout) -> Vec<f32> {
     let placed = layout.place(ty);
     let mut out = Vec::with_capacity(ty.len());
     for_each_index(ty.dims(), |at| {
-        let from = at.iter().zip(&placed.strides).fold(placed.base, |a, (i, s)| a + *i as i64 * s);
+        let from = placed.element(at);
         out.push(buf[from as usize]);
     });
     out

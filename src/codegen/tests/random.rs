@@ -68,6 +68,7 @@ fn set_kind(stmts: &mut [Stmt], wanted: Var, to: LoopKind) {
 
 /// The nest with loops in random order and of random kinds, as far as its verifier accepts them.
 fn shuffled(mut nest: Nest, rng: &mut Rng) -> Nest {
+    crate::loops::blocks::expand(&mut nest);
     let body = std::mem::take(&mut nest.body);
     nest.body = shuffle(&mut nest, body, rng);
     let mut loops = Vec::new();
