@@ -1,8 +1,9 @@
 //! The words of the command line, as clap reads them. No meaning here: each command's file has it.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 fine, 1 the program or a comparison is wrong, 2 usage or an input that cannot be read, 101 a bug in cnnc.
@@ -237,8 +238,8 @@ pub(crate) struct Repl {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) batch: u32,
     /// Where lines are remembered; empty for nowhere [default: cnnc/history in the user's state folder].
-    #[arg(long, env = "CNNC_HISTORY", value_name = "FILE", action = ArgAction::Set)]
-    pub(crate) history: Option<PathBuf>,
+    #[arg(long, env = "CNNC_HISTORY", value_name = "FILE", value_parser = clap::value_parser!(OsString))]
+    pub(crate) history: Option<OsString>,
 }
 
 #[derive(Debug, Args)]

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::args::{Check, Program, Target};
 use super::out::{Failure, Out};
-use super::source::{self, Files};
-use crate::session::{Checked, CompileError, Compiler, Isa, Model, Network, Options, ValueId};
+use super::source;
+use crate::session::{Checked, CompileError, Compiler, Files, Isa, Model, Network, Options, ValueId};
 use crate::support::codes;
 use crate::support::diag::nearest;
 
@@ -60,9 +60,9 @@ pub(super) fn checked(
     program: &Program,
     out: Out,
 ) -> Result<Checked, Failure> {
-    let text = source::read(path)?;
+    let bytes = source::bytes(path)?;
     let name = source::name(path, program.stdin_filename.as_deref());
-    let checked = compiler.check(&name, &text, &Files);
+    let checked = compiler.check_bytes(&name, &bytes, &Files);
     out.diagnostics(checked.diagnostics(), &checked.sources);
     Ok(checked)
 }

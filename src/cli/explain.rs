@@ -78,7 +78,9 @@ fn operation(info: &OpInfo) -> String {
 
 /// All operations by family, and all codes.
 fn list() -> String {
-    let mut families: Vec<(&str, Vec<&str>)> = Vec::new();
+    const ORDER: [&str; 8] =
+        ["affine", "pooling", "detector", "normalising", "joining", "moving", "other", "losses"];
+    let mut families: Vec<(&str, Vec<&str>)> = ORDER.iter().map(|f| (*f, Vec::new())).collect();
     for info in ops::infos() {
         match families.iter_mut().find(|(family, _)| *family == info.family) {
             Some((_, names)) => names.push(info.name),
@@ -86,7 +88,7 @@ fn list() -> String {
         }
     }
     let mut text = String::from("Operations (`cnnc explain conv`):\n");
-    for (family, names) in families {
+    for (family, names) in families.iter().filter(|f| !f.1.is_empty()) {
         let _ = writeln!(text, "  {family:<13}{}", names.join(" "));
     }
     text.push_str("\nCodes (`cnnc explain E0210`):\n");

@@ -47,7 +47,7 @@ impl Failure {
 
 /// The exit code of a mistake with a code: 2 for usage and for what cannot be read, 1 for what is wrong.
 pub(crate) fn exit_code(code: Code) -> u8 {
-    if [codes::E0004, codes::E0502, codes::E0801].contains(&code) { 2 } else { 1 }
+    if [codes::E0502, codes::E0801].contains(&code) { 2 } else { 1 }
 }
 
 /// How this run of the tool talks.

@@ -2,11 +2,13 @@
 //! `tidy`, which reads the sources.
 
 mod cli;
+mod docs;
 mod errors;
 mod examples;
 mod onnx;
 mod ops;
 mod random;
 mod repl;
+mod run;
 mod support;
 mod tidy;

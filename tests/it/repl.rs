@@ -95,3 +95,58 @@ fn odd_inputs_end_it_in_no_way() {
     );
     assert!(!ran.err.contains('\u{1b}'), "{:?}", ran.err);
 }
+
+/// On a terminal: completion, editing over several lines, the history file. util-linux's `script` makes the terminal.
+#[test]
+fn a_terminal_completes_and_remembers() {
+    use std::io::{Read, Write};
+    use std::sync::{Arc, Mutex};
+    let dir = scratch("repl_terminal");
+    let history = dir.join("history");
+    let binary = env!("CARGO_BIN_EXE_cnnc");
+    let Ok(mut child) = std::process::Command::new("script")
+        .args(["-qec", &format!("'{binary}' repl --history '{}'", history.display()), "/dev/null"])
+        .env("TERM", "xterm")
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+    else {
+        eprintln!("skipped: there is no `script` here to make a terminal with");
+        return;
+    };
+    let mut keys = child.stdin.take().expect("piped");
+    let mut screen = child.stdout.take().expect("piped");
+    let shown = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&shown);
+    let reader = std::thread::spawn(move || {
+        let mut block = [0; 4096];
+        while let Ok(n @ 1..) = screen.read(&mut block) {
+            sink.lock().expect("no panic holds it").extend_from_slice(&block[..n]);
+        }
+    });
+    let wait = |part: &str| {
+        for _ in 0..400 {
+            let text = String::from_utf8_lossy(&shown.lock().expect("no panic holds it")).into_owned();
+            if text.contains(part) {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        panic!("`{part}` does not come: {}", String::from_utf8_lossy(&shown.lock().expect("no panic holds it")));
+    };
+    let mut press = |text: &str| {
+        keys.write_all(text.as_bytes()).and_then(|()| keys.flush()).expect("it listens");
+    };
+    wait("`:help` for help");
+    press("image: [c: 3, h: 32, w: 32]\r");
+    wait("image  [c: 3, h: 32, w: 32]");
+    press("block twice(x) {\rx |> relu\r}\r");
+    press("image |> avgp\t(2x2) |> twi\t\r");
+    wait("[c: 3, h: 16, w: 16]   0 parameters");
+    press(":quit\r");
+    assert!(child.wait().expect("a child of ours").success());
+    drop(keys);
+    reader.join().expect("the reader does not panic");
+    let kept = std::fs::read_to_string(&history).expect("a history was saved");
+    assert!(kept.contains("image |> avgpool(2x2) |> twice") && kept.contains("block twice(x) {"), "{kept}");
+}

@@ -14,7 +14,7 @@ pub(super) fn run(args: &Fmt, out: Out) -> Result<(), Failure> {
     let mut unformatted = 0;
     let mut failed = false;
     for path in files {
-        let text = source::read(path)?;
+        let text = source::text(path)?;
         let name = source::name(path, args.stdin_filename.as_deref());
         if source::syntax_errors(&name, &text, out) {
             failed = true;

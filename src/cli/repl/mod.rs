@@ -114,7 +114,7 @@ fn say(reply: Reply, out: Out) -> Result<Next, Failure> {
 /// Where lines are remembered: as told, else in the user's state folder, else nowhere.
 fn history(args: &Repl) -> Option<PathBuf> {
     if let Some(path) = &args.history {
-        return (!path.as_os_str().is_empty()).then(|| path.clone());
+        return (!path.is_empty()).then(|| PathBuf::from(path));
     }
     let home = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     let state = home("XDG_STATE_HOME").or_else(|| Some(home("HOME")?.join(".local/state")))?;

@@ -6,9 +6,9 @@
 
 use super::facts;
 use crate::cli::check;
-use crate::cli::source::{self, Files};
+use crate::cli::source;
 use crate::cli::tokens::{Kind, tokens};
-use crate::session::{Checked, Compiler, Options};
+use crate::session::{Checked, Compiler, Files, Options};
 use crate::support::codes;
 use crate::support::diag::Diagnostic;
 
@@ -198,7 +198,7 @@ impl State {
 
     fn load(&mut self, path: &str) -> Reply {
         let path = std::path::Path::new(path.trim_matches('"'));
-        let text = match source::read(path) {
+        let text = match source::text(path) {
             Ok(text) => text,
             Err(failure) => return Reply::Failed(failure.text()),
         };
