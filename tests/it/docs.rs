@@ -87,7 +87,9 @@ fn compare(dir: &Path, call: &str, below: &[&str]) {
         if line == "…" || line.is_empty() || ["  ms", " ms:", "KiB", "threads"].iter().any(|w| line.contains(w)) {
             continue;
         }
-        assert!(rest.any(|l| l.trim_end() == line), "`cnnc {call}`: this line does not come:\n{line}\n\n{said}");
+        // How a layer is computed depends on the machine.
+        let line = line.split("  direct").next().and_then(|l| l.split("  reduce").next()).unwrap_or(line);
+        assert!(rest.any(|l| l.trim_end() == line || l.starts_with(line) && line.len() > 60), "`cnnc {call}`: this line does not come:\n{line}\n\n{said}");
     }
 }
 

@@ -137,12 +137,14 @@ fn a_terminal_completes_and_remembers() {
     let mut press = |text: &str| {
         keys.write_all(text.as_bytes()).and_then(|()| keys.flush()).expect("it listens");
     };
-    wait("`:help` for help");
+    wait(LISTENS, 1);
     press("image: [c: 3, h: 32, w: 32]\r");
-    wait("image  [c: 3, h: 32, w: 32]");
+    wait(LISTENS, 2);
     press("block twice(x) {\rx |> relu\r}\r");
+    wait(LISTENS, 3);
     press("image |> avgp\t(2x2) |> twi\t\r");
-    wait("[c: 3, h: 16, w: 16]   0 parameters");
+    wait(LISTENS, 4);
+    wait("[c: 3, h: 16, w: 16]   0 parameters", 1);
     press(":quit\r");
     assert!(child.wait().expect("a child of ours").success());
     drop(keys);
