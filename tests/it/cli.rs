@@ -119,7 +119,12 @@ fn all_errors_come_in_one_run_in_each_format() {
         ran.err
     };
     let human = run("human");
-    for part in ["error[E0101]: ", "error[E0202]: ", "┌─ wrong.cnn:1:37", "`cnnc explain E0101`, `cnnc explain E0202` say more"] {
+    for part in [
+        "error[E0101]: ",
+        "error[E0202]: ",
+        "┌─ wrong.cnn:1:37",
+        "`cnnc explain E0101`, `cnnc explain E0202` say more",
+    ] {
         assert!(human.contains(part), "`{part}` is missing:\n{human}");
     }
     let short = run("short");
@@ -137,7 +142,10 @@ fn a_program_on_standard_input_has_the_name_it_is_given() {
     let ran = cnnc_with(root(), &["check", "-", "--stdin-filename", "ed/itor.cnn"], WRONG.as_bytes());
     assert!(ran.code == 1 && ran.err.contains("┌─ ed/itor.cnn:1:37"), "{ran:?}");
     let fine = cnnc_with(root(), &["check", "-"], b"net N(x: [c: 1, w: 8, h: 9]) { x |> relu }");
-    assert_eq!((fine.code, fine.out.as_str()), (0, "<stdin>: ok\n  N(x: [c: 1, w: 8, h: 9]) -> [c: 1, w: 8, h: 9]\n"));
+    assert_eq!(
+        (fine.code, fine.out.as_str()),
+        (0, "<stdin>: ok\n  N(x: [c: 1, w: 8, h: 9]) -> [c: 1, w: 8, h: 9]\n")
+    );
 }
 
 #[test]
@@ -159,11 +167,15 @@ fn colours_are_for_those_who_want_them() {
 #[test]
 fn set_changes_constants_and_refuses_unknown_ones() {
     let dir = scratch("set");
-    std::fs::write(dir.join("s.cnn"), "const S = 8\nnet N(x: [c: 1, h: S, w: S]) { x |> conv(4, 3x3) }\n").expect("scratch");
+    std::fs::write(dir.join("s.cnn"), "const S = 8\nnet N(x: [c: 1, h: S, w: S]) { x |> conv(4, 3x3) }\n")
+        .expect("scratch");
     let ran = cnnc(&dir, &["check", "s.cnn", "--set", "S=32"]);
     assert!(ran.code == 0 && ran.out.contains("[c: 4, h: 30, w: 30]"), "{ran:?}");
     let ran = cnnc(&dir, &["check", "s.cnn", "--set", "T=32"]);
-    assert!(ran.code == 1 && ran.err.contains("error[E0116]") && ran.err.contains("its constants are S"), "{ran:?}");
+    assert!(
+        ran.code == 1 && ran.err.contains("error[E0116]") && ran.err.contains("its constants are S"),
+        "{ran:?}"
+    );
     let ran = cnnc(&dir, &["check", "s.cnn", "--set", "S"]);
     assert!(ran.code == 2 && ran.err.contains("NAME=VALUE"), "{ran:?}");
 }
@@ -171,7 +183,8 @@ fn set_changes_constants_and_refuses_unknown_ones() {
 #[test]
 fn a_missing_net_names_those_that_are_there() {
     let dir = scratch("nets");
-    std::fs::write(dir.join("two.cnn"), "net Aone(x: [c: 1]) { x }\nnet Btwo(x: [c: 1]) { x }\n").expect("scratch");
+    std::fs::write(dir.join("two.cnn"), "net Aone(x: [c: 1]) { x }\nnet Btwo(x: [c: 1]) { x }\n")
+        .expect("scratch");
     let ran = cnnc(&dir, &["compile", "two.cnn", "--net", "Bto"]);
     assert!(ran.code == 2 && ran.err.contains("did you mean `Btwo`?"), "{ran:?}");
     std::fs::write(dir.join("none.cnn"), "const K = 3\n").expect("scratch");
@@ -210,7 +223,9 @@ fn the_examples_are_formatted_and_mean_the_same_after() {
 #[test]
 fn hostile_programs_end_soon_and_well() {
     let start = std::time::Instant::now();
-    let deep = |open: &str, close: &str| format!("net N(x: [c: 1]) {{ {}x{} }}", open.repeat(100_000), close.repeat(100_000));
+    let deep = |open: &str, close: &str| {
+        format!("net N(x: [c: 1]) {{ {}x{} }}", open.repeat(100_000), close.repeat(100_000))
+    };
     let garbage: Vec<u8> = (0..20_000_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     let texts: Vec<Vec<u8>> = vec![
         deep("(", ")").into_bytes(),

@@ -22,7 +22,8 @@ fn every_operation_s_example_checks() {
         for error in errors(info.name, info.example) {
             wrong.push(format!("`{}`: {error}\n    {}", info.name, info.example));
         }
-        let called = info.example.contains(&format!("{}(", info.name)) || info.example.contains(&format!("|> {}", info.name));
+        let called = info.example.contains(&format!("{}(", info.name))
+            || info.example.contains(&format!("|> {}", info.name));
         let sign = !info.name.starts_with(|c: char| c.is_alphabetic());
         if !called && !sign {
             wrong.push(format!("`{}`: its example does not use it", info.name));
@@ -53,7 +54,9 @@ fn every_call_in_the_readme_says_what_stands_below_it() {
     let text = read(&root().join("README.md"));
     let dir = scratch("readme");
     for (_, program) in blocks(&text).into_iter().filter(|b| b.0 == "cnn") {
-        if let Some(name) = program.lines().next().and_then(|l| l.strip_prefix("# ")).filter(|n| n.ends_with(".cnn")) {
+        if let Some(name) =
+            program.lines().next().and_then(|l| l.strip_prefix("# ")).filter(|n| n.ends_with(".cnn"))
+        {
             std::fs::write(dir.join(name), program).expect("a scratch folder");
         }
     }
@@ -84,12 +87,18 @@ fn compare(dir: &Path, call: &str, below: &[&str]) {
     let said = format!("{}{}", ran.out, ran.err);
     let mut rest = said.lines();
     for line in below.iter().map(|l| l.trim_end()) {
-        if line == "…" || line.is_empty() || ["  ms", " ms:", "KiB", "threads"].iter().any(|w| line.contains(w)) {
+        if line == "…"
+            || line.is_empty()
+            || ["  ms", " ms:", "KiB", "threads"].iter().any(|w| line.contains(w))
+        {
             continue;
         }
         // How a layer is computed depends on the machine.
         let line = line.split("  direct").next().and_then(|l| l.split("  reduce").next()).unwrap_or(line);
-        assert!(rest.any(|l| l.trim_end() == line || l.starts_with(line) && line.len() > 60), "`cnnc {call}`: this line does not come:\n{line}\n\n{said}");
+        assert!(
+            rest.any(|l| l.trim_end() == line || l.starts_with(line) && line.len() > 60),
+            "`cnnc {call}`: this line does not come:\n{line}\n\n{said}"
+        );
     }
 }
 

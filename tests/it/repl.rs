@@ -132,7 +132,10 @@ fn a_terminal_completes_and_remembers() {
             }
             std::thread::sleep(std::time::Duration::from_millis(50));
         }
-        panic!("`{part}` does not come: {}", String::from_utf8_lossy(&shown.lock().expect("no panic holds it")));
+        panic!(
+            "`{part}` does not come: {}",
+            String::from_utf8_lossy(&shown.lock().expect("no panic holds it"))
+        );
     };
     let mut press = |text: &str| {
         keys.write_all(text.as_bytes()).and_then(|()| keys.flush()).expect("it listens");

@@ -13,7 +13,10 @@ fn folder(name: &str) -> PathBuf {
     let dir = scratch(name);
     std::fs::write(dir.join("pair.cnn"), PAIR).expect("a scratch folder");
     array(&dir.join("x.npy"), &[1, 2, 3], &[1.0, 2.0, 4.0, 0.0, -1.0, 3.0]);
-    weights(&dir.join("pair.safetensors"), &[("a.weight", &[2, 1, 1, 2], &[-1.0, 1.0, 0.5, 0.5]), ("a.bias", &[2], &[0.0, 10.0])]);
+    weights(
+        &dir.join("pair.safetensors"),
+        &[("a.weight", &[2, 1, 1, 2], &[-1.0, 1.0, 0.5, 0.5]), ("a.bias", &[2], &[0.0, 10.0])],
+    );
     dir
 }
 
@@ -82,7 +85,10 @@ fn an_expectation_holds_or_says_where_not() {
     assert_eq!(run(&dir, &["--expect", "off.npy", "--atol", "0.6"]).code, 0);
     array(&dir.join("shape.npy"), &[2, 4], &RESULT);
     let shape = run(&dir, &["--expect", "shape.npy"]);
-    assert!(shape.code == 1 && shape.err.contains("error[E0505]") && shape.err.contains("[2, 4]"), "{shape:?}");
+    assert!(
+        shape.code == 1 && shape.err.contains("error[E0505]") && shape.err.contains("[2, 4]"),
+        "{shape:?}"
+    );
     let json = run(&dir, &["--expect", "off.npy", "--json"]);
     let value: serde_json::Value = serde_json::from_str(&json.out).expect("nothing but JSON");
     assert_eq!(value["expected"][0]["worst"], serde_json::json!([0, 1, 0, 1]));
@@ -93,10 +99,18 @@ fn the_reference_runs_beside_the_machine_code() {
     let dir = folder("check");
     let ran = run(&dir, &["--check"]);
     assert_eq!(ran.code, 0, "{ran:?}");
-    assert!(ran.out.contains("agrees with the f64 reference") && ran.out.contains("a      conv"), "{}", ran.out);
+    assert!(
+        ran.out.contains("agrees with the f64 reference") && ran.out.contains("a      conv"),
+        "{}",
+        ran.out
+    );
     // An impossible tolerance shows that the comparison is one.
     let lenet = ["run", "examples/lenet5.cnn", "-i", "image.npy", "--check", "--rtol", "0", "--atol", "0"];
-    array(&dir.join("image.npy"), &[1, 32, 32], &(0..1024).map(|i| (i % 17) as f32 / 17.0).collect::<Vec<_>>());
+    array(
+        &dir.join("image.npy"),
+        &[1, 32, 32],
+        &(0..1024).map(|i| (i % 17) as f32 / 17.0).collect::<Vec<_>>(),
+    );
     let image = dir.join("image.npy");
     let mut args = lenet.to_vec();
     args[3] = image.to_str().expect("a plain path");
@@ -110,14 +124,24 @@ fn the_reference_runs_beside_the_machine_code() {
 fn weights_that_do_not_fit_show_both_sides() {
     let dir = folder("weights");
     let with = |file: &str| cnnc(&dir, &["run", "pair.cnn", "-i", "x.npy", "--weights", file]);
-    weights(&dir.join("names.safetensors"), &[("a.weigth", &[2, 1, 1, 2], &[0.0; 4]), ("a.bias", &[2], &[0.0; 2])]);
+    weights(
+        &dir.join("names.safetensors"),
+        &[("a.weigth", &[2, 1, 1, 2], &[0.0; 4]), ("a.bias", &[2], &[0.0; 2])],
+    );
     let names = with("names.safetensors");
     assert!(names.code == 1 && names.err.contains("error[E0503]"), "{names:?}");
     assert!(names.err.contains("`a.weight`") && names.err.contains("`a.weigth`"), "{}", names.err);
-    weights(&dir.join("shapes.safetensors"), &[("a.weight", &[2, 1, 2, 1], &[0.0; 4]), ("a.bias", &[2], &[0.0; 2])]);
+    weights(
+        &dir.join("shapes.safetensors"),
+        &[("a.weight", &[2, 1, 2, 1], &[0.0; 4]), ("a.bias", &[2], &[0.0; 2])],
+    );
     let shapes = with("shapes.safetensors");
     assert!(shapes.code == 1 && shapes.err.contains("error[E0504]"), "{shapes:?}");
-    assert!(shapes.err.contains("[o: 2, i: 1, kh: 1, kw: 2]") && shapes.err.contains("[2, 1, 2, 1]"), "{}", shapes.err);
+    assert!(
+        shapes.err.contains("[o: 2, i: 1, kh: 1, kw: 2]") && shapes.err.contains("[2, 1, 2, 1]"),
+        "{}",
+        shapes.err
+    );
     let broken = with("x.npy");
     assert!(broken.code == 2 && broken.err.contains("error[E0502]: x.npy: "), "{broken:?}");
     let absent = with("absent.safetensors");
@@ -139,7 +163,11 @@ fn inputs_are_matched_by_name_before_anything_is_read() {
     says(&["-i", "x.npy", "-o", "oot=y.npy"], 2, "did you mean `out`?");
     says(&["-i", "absent.npy"], 2, "absent.npy: No such file");
     says(&["-i", "pair.cnn"], 2, "pair.cnn: not a sound .npy file");
-    says(&["-i", "x.npy", "--batch", "2"], 1, "error[E0505]: x.npy does not fit `x` [n: 2, c: 1, h: 2, w: 3]");
+    says(
+        &["-i", "x.npy", "--batch", "2"],
+        1,
+        "error[E0505]: x.npy does not fit `x` [n: 2, c: 1, h: 2, w: 3]",
+    );
     says(&["-i", "x.npy", "-o", "y.png"], 1, "error[E0505]");
     says(&["-i", "x.npy", "--cpu", "quantum"], 2, "error[E0801]");
 }
@@ -156,8 +184,12 @@ fn the_photograph_becomes_a_picture_of_edges() {
     assert_eq!(ran.code, 0, "{ran:?}");
     let file = std::io::BufReader::new(std::fs::File::open(&out).expect("it was written"));
     let edges = image::read(file, 1, (512, 511)).expect("a picture one column narrower");
-    let (dark, light) = edges.data.iter().fold((0, 0), |(d, l), x| (d + usize::from(*x < 0.2), l + usize::from(*x > 0.8)));
-    assert!(dark > 150_000 && light > 5_000, "most of a photograph is no edge, some of it is: {dark}, {light}");
+    let (dark, light) =
+        edges.data.iter().fold((0, 0), |(d, l), x| (d + usize::from(*x < 0.2), l + usize::from(*x > 0.8)));
+    assert!(
+        dark > 150_000 && light > 5_000,
+        "most of a photograph is no edge, some of it is: {dark}, {light}"
+    );
     args[6] = "--input";
     let small = cnnc(root(), &["run", "examples/edges.cnn", "--input", "image=examples/data/camera.png"]);
     assert!(small.code == 1 && small.err.contains("512 rows x 512 columns"), "{small:?}");
@@ -165,12 +197,23 @@ fn the_photograph_becomes_a_picture_of_edges() {
 
 #[test]
 fn the_report_gives_the_figures_of_the_book() {
-    let ran = cnnc(root(), &["compile", "examples/edges.cnn", "--net", "Edges", "--set", "H=280", "--set", "W=320"]);
+    let ran = cnnc(
+        root(),
+        &["compile", "examples/edges.cnn", "--net", "Edges", "--set", "H=280", "--set", "W=320"],
+    );
     assert_eq!(ran.code, 0, "{ran:?}");
-    for part in ["[c: 1, h: 280, w: 319]", "267,960 floating-point operations", "1x2", "arena", "lower bound", "codegen"] {
+    for part in [
+        "[c: 1, h: 280, w: 319]",
+        "267,960 floating-point operations",
+        "1x2",
+        "arena",
+        "lower bound",
+        "codegen",
+    ] {
         assert!(ran.out.contains(part), "`{part}` is missing:\n{}", ran.out);
     }
-    let json = cnnc(root(), &["compile", "examples/lenet5.cnn", "--json", "--threads", "1", "--cpu", "baseline"]);
+    let json =
+        cnnc(root(), &["compile", "examples/lenet5.cnn", "--json", "--threads", "1", "--cpu", "baseline"]);
     let value: serde_json::Value = serde_json::from_str(&json.out).expect("nothing but JSON");
     let layers = value["layers"].as_array().expect("a list");
     let c3 = layers.iter().find(|l| l["name"] == "c3").expect("a layer");
@@ -196,7 +239,11 @@ fn every_stage_can_be_seen() {
         assert!(ran.code == 0 && ran.out.contains(part), "{stage}: {ran:?}");
         let file = cnnc(&dir, &["compile", "pair.cnn", "--emit", stage, "-o", "stage.txt"]);
         assert!(file.code == 0 && file.out.is_empty(), "{stage}: {file:?}");
-        assert_eq!(std::fs::read_to_string(dir.join("stage.txt")).expect("it was written"), ran.out, "{stage}");
+        assert_eq!(
+            std::fs::read_to_string(dir.join("stage.txt")).expect("it was written"),
+            ran.out,
+            "{stage}"
+        );
     }
 }
 
@@ -224,7 +271,8 @@ fn lying_files_are_refused_before_they_cost_anything() {
     bytes.extend((header.len() as u16).to_le_bytes());
     bytes.extend(header.as_bytes());
     std::fs::write(dir.join("huge.npy"), &bytes).expect("scratch");
-    std::fs::write(dir.join("cut.npy"), &std::fs::read(dir.join("x.npy")).expect("written")[..140]).expect("scratch");
+    std::fs::write(dir.join("cut.npy"), &std::fs::read(dir.join("x.npy")).expect("written")[..140])
+        .expect("scratch");
     std::fs::write(dir.join("png.npy"), b"\x89PNG\r\n\x1a\n").expect("scratch");
     for (file, code, part) in [
         ("huge.npy", 1, "1099511627776 elements"),
