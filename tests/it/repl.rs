@@ -124,19 +124,18 @@ fn a_terminal_completes_and_remembers() {
             sink.lock().expect("no panic holds it").extend_from_slice(&block[..n]);
         }
     });
-    let wait = |part: &str| {
+    let text = || String::from_utf8_lossy(&shown.lock().expect("no panic holds it")).into_owned();
+    let wait = |part: &str, times: usize| {
         for _ in 0..400 {
-            let text = String::from_utf8_lossy(&shown.lock().expect("no panic holds it")).into_owned();
-            if text.contains(part) {
+            if text().matches(part).count() >= times {
                 return;
             }
             std::thread::sleep(std::time::Duration::from_millis(50));
         }
-        panic!(
-            "`{part}` does not come: {}",
-            String::from_utf8_lossy(&shown.lock().expect("no panic holds it"))
-        );
+        panic!("`{part}` does not come {times} times: {}", text());
     };
+    // What the editor writes when it begins to listen: keys pressed earlier are lost.
+    const LISTENS: &str = "[?2004h";
     let mut press = |text: &str| {
         keys.write_all(text.as_bytes()).and_then(|()| keys.flush()).expect("it listens");
     };
