@@ -256,24 +256,27 @@ impl Geometry {
             Share::None => [a.out, b.out, c.out],
             Share::Tile(t) => std::array::from_fn(|i| if i < skip { 1 } else { t[i - skip] }),
         };
-        let taps = a.kernel * b.kernel * c.kernel;
+        let size = a.kernel * b.kernel * c.kernel;
         let links = self.link_count(x[1], outputs);
-        for n in 0..x[0] {
-            let mut link = 0;
-            for o in 0..outputs {
-                let row = self.row(o, x[1], outputs);
-                for p in
-                    (0..a.out * b.out * c.out).map(|p| [p / (b.out * c.out), p / c.out % b.out, p % c.out])
-                {
-                    let y = (((n * outputs + o) * a.out + p[0]) * b.out + p[1]) * c.out + p[2];
-                    let set = (p[0] % sets[0] * sets[1] + p[1] % sets[1]) * sets[2] + p[2] % sets[2];
-                    for (l, i) in row.iter().enumerate() {
-                        let plane = (n * x[1] + i) * a.input * b.input * c.input;
-                        let kernel = (set * links + link + l) * taps;
-                        self.for_each_tap(&win, p, |at, k| f(Product { x: plane + at, w: kernel + k, y }));
+        let plane = a.input * b.input * c.input;
+        let positions = a.out * b.out * c.out;
+        for p in 0..positions {
+            let at = [p / (b.out * c.out), p / c.out % b.out, p % c.out];
+            let set = (at[0] % sets[0] * sets[1] + at[1] % sets[1]) * sets[2] + at[2] % sets[2];
+            let mut taps = Vec::new();
+            self.for_each_tap(&win, at, |x, w| taps.push((x, w)));
+            for n in 0..x[0] {
+                let mut link = set * links;
+                for o in 0..outputs {
+                    let y = (n * outputs + o) * positions + p;
+                    for l in 0..self.degree(o, x[1]) {
+                        let from = (n * x[1] + self.input(o, l, x[1], outputs)) * plane;
+                        for (x, w) in &taps {
+                            f(Product { x: from + x, w: link * size + w, y });
+                        }
+                        link += 1;
                     }
                 }
-                link += row.len();
             }
         }
     }
@@ -295,15 +298,21 @@ impl Geometry {
         }
     }
 
-    /// The input channels that feed output channel `o`.
-    fn row(&self, o: usize, inputs: usize, outputs: usize) -> Vec<usize> {
+    /// How many input channels feed output channel `o`.
+    fn degree(&self, o: usize, inputs: usize) -> usize {
         match &self.links {
-            Linking::Dense => (0..inputs).collect(),
-            Linking::Groups(g) => {
-                let group = o / (outputs / g);
-                (group * (inputs / g)..(group + 1) * (inputs / g)).collect()
-            }
-            Linking::Table(t) => t.rows[o].iter().map(|i| *i as usize).collect(),
+            Linking::Dense => inputs,
+            Linking::Groups(g) => inputs / g,
+            Linking::Table(t) => t.rows[o].len(),
+        }
+    }
+
+    /// The `l`th input channel that feeds output channel `o`.
+    fn input(&self, o: usize, l: usize, inputs: usize, outputs: usize) -> usize {
+        match &self.links {
+            Linking::Dense => l,
+            Linking::Groups(g) => o / (outputs / g) * (inputs / g) + l,
+            Linking::Table(t) => t.rows[o][l] as usize,
         }
     }
 
