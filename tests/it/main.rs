@@ -5,6 +5,7 @@ mod cli;
 mod docs;
 mod errors;
 mod examples;
+mod hostile;
 mod onnx;
 mod ops;
 mod random;
