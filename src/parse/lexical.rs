@@ -15,6 +15,7 @@ pub(super) fn mended(diag: Diagnostic, span: Span, new: &str, title: impl Into<S
         effect: String::new(),
         edits: vec![Edit { span, text: new.to_owned() }],
         verified: false,
+        remaining: 0,
     });
     diag
 }

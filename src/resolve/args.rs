@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use super::cx::Cx;
 use super::fixes::Candidate;
+use super::names;
 use super::statics;
 use super::value::{Callee, Val};
 use crate::ast::{Expr, ExprKind};
 use crate::ops::args::{ArgTy, ArgValue};
-use crate::support::diag::{Diagnostic, Edit, nearest};
+use crate::support::diag::{Diagnostic, Edit};
 use crate::support::span::Span;
 use crate::support::{Name, codes};
 
@@ -101,11 +102,11 @@ impl<'a> Cx<'a> {
     /// A name that a parameter of words does not know.
     fn wrong_word(&mut self, e: &'a Expr, taker: Taker<'_>) -> Option<ArgValue> {
         let shown = self.sources.text(e.span).to_owned();
-        let message =
-            format!("`{}` of `{}` takes {}, not `{shown}`", taker.param, taker.callee, taker.ty.describe());
+        let message = format!("`{}` of `{}` cannot be `{shown}`", taker.param, taker.callee);
         let mut known: Vec<Name> = taker.ty.words().iter().map(|w| Name::from(*w)).collect();
         known.extend(self.names_in_sight().into_iter().filter(|n| !self.infos.contains_key(&**n)));
         let diag = Diagnostic::new(codes::E0107, e.span, message);
+        let diag = diag.help(format!("it takes {}", taker.ty.describe()));
         self.unknown(diag, (&shown, e.span), known.iter().map(|n| &**n));
         None
     }
@@ -162,7 +163,7 @@ impl<'a> Cx<'a> {
         }
         let known: Vec<String> = self.net.named.keys().cloned().collect();
         let mut diag = Diagnostic::new(codes::E0101, e.span, format!("no layer is called `{path}` here"));
-        if nearest(&path, known.iter().map(String::as_str)).is_none() {
+        if names::meant(&path, known.iter().map(String::as_str)).is_none() {
             diag = diag.help("`as` after a call names its layer: `conv(8, 3x3) as c1`");
         }
         self.unknown(diag, (&path, e.span), known.iter().map(String::as_str));
@@ -173,7 +174,7 @@ impl<'a> Cx<'a> {
     pub(super) fn unknown_arg(&mut self, callee: &str, key: (&Name, Span), params: &[&str]) {
         let message = format!("`{callee}` has no argument `{}`", key.0);
         let mut diag = Diagnostic::new(codes::E0105, key.1, message);
-        match nearest(key.0, params.iter().copied()) {
+        match names::meant(key.0, params.iter().copied()) {
             Some(near) => {
                 let edit = Edit { span: key.1, text: near.to_owned() };
                 let fix = Candidate::new(format!("{} -> {near}", key.0), vec![edit]);

@@ -50,12 +50,17 @@ impl<'a> Cx<'a> {
             return false;
         }
         let message = format!("`{}` calls itself", name.name);
-        let diag = Diagnostic::new(codes::E0108, span, message)
+        let owners = self.frames.iter().filter_map(|f| f.owner).skip_while(|o| *o != name.span);
+        let mut ring: Vec<&str> = owners.map(|o| self.sources.text(o)).collect();
+        ring.push(&name.name);
+        let ring = if ring.len() > 2 { Some(ring.join(" calls ")) } else { None };
+        let mut diag = Diagnostic::new(codes::E0108, span, message)
             .label("called again here, while it is being evaluated")
             .also(name.span, "defined here")
             .help(
                 "`repeat n { … }` does something n times; there is no recursion, so that every program ends",
             );
+        diag.notes.extend(ring);
         self.fail(diag);
         true
     }
@@ -232,8 +237,13 @@ impl<'a> Cx<'a> {
 
     /// Gives absent parameters their defaults, evaluated in the block's own module.
     fn block_defaults(&mut self, module: ModuleId, block: &'a Block, params: &mut Params<'a>, span: Span) {
-        for (slot, param) in params.statics.iter_mut().zip(&block.statics) {
+        for (i, (slot, param)) in params.statics.iter_mut().zip(&block.statics).enumerate() {
             if slot.is_some() {
+                continue;
+            }
+            // A second parameter of the same name was reported where it is declared.
+            if block.statics.iter().take(i).any(|p| p.name.name == param.name.name) {
+                *slot = Some(Val::Poison);
                 continue;
             }
             *slot = Some(match &param.default {
@@ -286,6 +296,7 @@ impl<'a> Cx<'a> {
         let name = block.name.name.to_string();
         let text = if shown.is_empty() { name.clone() } else { format!("{name}({})", shown.join(", ")) };
         scope.place = self.open_place(text, name, span, tensors);
+        self.called.insert(block.name.span);
         self.scopes.push(scope);
         self.frames.push(Frame { module, locals, owner: Some(block.name.span) });
         let value = self.body(&block.body).last();
@@ -469,6 +480,23 @@ impl<'a> Cx<'a> {
             instance.first.borrow_mut().get_or_insert((text.span, *id));
         }
         result
+    }
+
+    /// Looks at a block that nothing calls: names, arguments and whatever does not hang on its parameters.
+    pub(super) fn dry_run(&mut self, module: ModuleId, block: &'a Block) {
+        if self.called.contains(&block.name.span) {
+            return;
+        }
+        self.dry = true;
+        self.frames.clear();
+        self.scopes = vec![Scope::new(String::new(), 0, None)];
+        let params = Params {
+            tensors: vec![Some(Val::Poison); block.tensors.len()],
+            statics: vec![Some(Val::Poison); block.statics.len()],
+            surplus: false,
+        };
+        self.run_block(module, block, params, block.name.span, Scope::new(String::new(), 0, None));
+        self.dry = false;
     }
 
     /// An error for each static parameter with an unknown type word.

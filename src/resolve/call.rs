@@ -226,6 +226,7 @@ impl<'a> Cx<'a> {
             }
             Val::Module(module) => match self.item(module, &field.name, field.span) {
                 Some(value) => value,
+                None if self.defined_in_text(module, &field.name) => Val::Poison,
                 None => {
                     let home = &self.modules.all[module];
                     let file = self.sources.get(home.file).name.clone();

@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Options;
 use super::fixes::Candidate;
 use super::modules::{ModuleId, Modules};
+use super::names;
 use super::network::Network;
 use super::value::{Val, Weights};
 use crate::ast::{self, Ident};
 use crate::ops::OpInfo;
-use crate::support::diag::{Diagnostic, Edit, nearest};
+use crate::support::diag::{Diagnostic, Edit};
 use crate::support::span::{Sources, Span};
 use crate::support::{Name, codes};
 
@@ -93,6 +94,8 @@ pub(super) struct Cx<'a> {
     pub found: Vec<Finding>,
     /// Constants and tables.
     pub items: BTreeMap<(ModuleId, Name), State<'a>>,
+    /// Constants and tables being evaluated, the innermost last.
+    pub open_items: Vec<Name>,
     /// Blocks being evaluated.
     pub frames: Vec<Frame<'a>>,
     /// Names being given.
@@ -103,6 +106,10 @@ pub(super) struct Cx<'a> {
     pub value_names: BTreeSet<String>,
     /// `let`s and parameters met, and whether one of their uses was.
     pub used: BTreeMap<Span, (Name, &'static str, bool)>,
+    /// Blocks that some net called, by their names' places.
+    pub called: BTreeSet<Span>,
+    /// A block that nothing calls is being checked: all parameters are poison, both branches of every `if` are looked at.
+    pub dry: bool,
     /// Expressions evaluated.
     pub steps: u64,
     /// Expressions open.
@@ -120,6 +127,11 @@ impl<'a> Cx<'a> {
         } else if self.found.len() < ERRORS_MAX {
             self.found.push(Finding { diag, candidates, again: 0 });
         }
+    }
+
+    /// How many errors were found so far.
+    pub(super) fn errors(&self) -> usize {
+        self.found.iter().filter(|f| f.diag.is_error()).count()
     }
 
     /// Adds a message without edits, and gives the value that stands for the failed one.
@@ -166,11 +178,12 @@ impl<'a> Cx<'a> {
         known: impl IntoIterator<Item = &'n str>,
     ) -> Val<'a> {
         let (name, span) = ident;
-        match nearest(name, known) {
+        match names::meant(name, known) {
             Some(near) => {
                 let edit = Edit { span, text: near.to_owned() };
-                let diag =
-                    if diag.primary.text.is_empty() { diag.label(format!("perhaps `{near}`")) } else { diag };
+                // Where the name is all but known, a list of all names would only be noise.
+                let mut diag = diag.label(format!("perhaps `{near}`"));
+                diag.help.clear();
                 self.report(diag, vec![Candidate::new(format!("{name} -> {near}"), vec![edit])]);
                 Val::Poison
             }

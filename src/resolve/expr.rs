@@ -62,7 +62,7 @@ impl<'a> Cx<'a> {
             ExprKind::If(condition, yes, no) => match self.condition(condition) {
                 Some(true) => self.body(yes),
                 Some(false) => self.body(no),
-                None => Val::Poison,
+                None => self.both(yes, no),
             },
             ExprKind::Unary(op, inner) => {
                 let value = self.expr(inner).last();
@@ -70,6 +70,15 @@ impl<'a> Cx<'a> {
             }
             ExprKind::Binary(op, left, right) => self.binary(*op, left, right, e.span),
         }
+    }
+
+    /// Both branches of an `if` whose condition is not known, where that is allowed: for their own errors only.
+    pub(super) fn both(&mut self, yes: &'a Body, no: &'a Body) -> Val<'a> {
+        if self.dry {
+            self.body(yes);
+            self.body(no);
+        }
+        Val::Poison
     }
 
     /// The statements of a body, then its value; its names end with it.
@@ -171,6 +180,9 @@ impl<'a> Cx<'a> {
         if let Some(id) = self.modules.all[module].uses.get(name) {
             return Some(Val::Module(*id));
         }
+        if self.modules.all[module].lost.contains(name) || self.defined_in_text(module, name) {
+            return Some(Val::Poison);
+        }
         if let Some(info) = self.infos.get(&**name) {
             return Some(Val::Call(Callee::Op(info)));
         }
@@ -179,6 +191,21 @@ impl<'a> Cx<'a> {
         }
         let std = self.modules.std?;
         if &**name == STD { Some(Val::Module(std)) } else { self.item(std, name, span) }
+    }
+
+    /// Whether a file that does not parse seems to define `name`: its error was said, what follows from it is not.
+    pub(super) fn defined_in_text(&self, module: ModuleId, name: &str) -> bool {
+        let home = &self.modules.all[module];
+        let text = &self.sources.get(home.file).text;
+        let words = ["block", "net", "const", "table"];
+        home.broken
+            && words.iter().any(|word| {
+                text.match_indices(word).any(|(at, _)| {
+                    let rest = text[at + word.len()..].trim_start();
+                    rest.strip_prefix(name)
+                        .is_some_and(|r| !r.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
+                })
+            })
     }
 
     /// Every name that could stand here, for "nearest" advice.
@@ -224,13 +251,21 @@ impl<'a> Cx<'a> {
             Some(State::Done(value)) => return value.clone(),
             Some(State::Open(at)) => {
                 let at = *at;
-                let diag = Diagnostic::new(codes::E0110, from, format!("`{name}` is computed from itself"));
-                return self.fail(diag.label("needed here").also(at, "while this is being computed"));
+                let mut ring: Vec<&str> =
+                    self.open_items.iter().map(|n| &**n).skip_while(|n| *n != &**name).collect();
+                ring.push(name);
+                let diag = Diagnostic::new(codes::E0108, from, format!("`{name}` is computed from itself"))
+                    .label("needed here")
+                    .also(at, "while this is being computed")
+                    .note(ring.join(" needs "));
+                return self.fail(diag);
             }
             None => {}
         }
         self.items.insert(key.clone(), State::Open(at));
+        self.open_items.push(name.clone());
         let value = make(self);
+        self.open_items.pop();
         self.items.insert(key, State::Done(value.clone()));
         value
     }

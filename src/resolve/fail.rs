@@ -9,10 +9,11 @@ use super::network::Site;
 use super::opcall::{Bound, Target};
 use super::value::Val;
 use crate::graph::ValueId;
+use crate::ops::args::ArgValue;
 use crate::ops::{At, OpError, Try};
-use crate::support::Name;
 use crate::support::diag::{Diagnostic, Edit};
 use crate::support::span::Span;
+use crate::support::{Name, codes};
 use crate::tensor::ty::TensorTy;
 
 /// A refusal and where it happened.
@@ -134,7 +135,7 @@ impl<'a> Cx<'a> {
             && let Some(name) = self.net.ty(*id).names().get(*dim)
             && let Some(at) = ty.position(name)
         {
-            diag.notes.push(format!("later lines were checked with {name} = {}", ty.dims()[at]));
+            diag.assumed = format!("{name} = {}", ty.dims()[at]);
         }
         diag
     }
@@ -175,7 +176,21 @@ impl<'a> Cx<'a> {
     /// The argument changes that the operation proposes, as edits of the call.
     fn tries(&self, r: &Refusal<'_>) -> Vec<Candidate> {
         let Some(site) = r.site else { return Vec::new() };
-        r.error.tries.iter().filter_map(|t| self.try_arg(site, t, &r.path, &r.error.blame, r.ids)).collect()
+        let tries = r.error.tries.iter();
+        let mut all: Vec<Candidate> =
+            tries.filter_map(|t| self.try_arg(site, t, &r.path, &r.error.blame, r.ids)).collect();
+        if let (codes::E0203, At::Arg(name)) = (r.error.code, r.error.at) {
+            all.extend(self.other_rank(site, name, r.ids));
+        }
+        all
+    }
+
+    /// An extent of the wrong rank: as many numbers as there are axes.
+    fn other_rank(&self, site: &Site, name: &str, ids: &[ValueId]) -> Option<Candidate> {
+        let Some(ArgValue::Extent(extent)) = site.arg(name).map(|a| &a.arg) else { return None };
+        let rank = self.net.ty(*ids.first()?).rank();
+        let list: Vec<String> = extent.iter().cycle().take(rank).map(i64::to_string).collect();
+        self.set_arg(site, name, &list.join("x"))
     }
 
     fn try_arg(
@@ -201,16 +216,17 @@ impl<'a> Cx<'a> {
         match site.arg(name) {
             Some(arg) => {
                 let old = self.sources.text(arg.value);
-                if old == text {
+                // A computed number is not replaced by another one: the slip is in what it is computed from.
+                let number = text.starts_with(|c: char| c.is_ascii_digit());
+                if old == text || (number && !arg.literal) {
                     return None;
                 }
-                let title = if arg.whole == arg.value {
-                    format!("{old} -> {text}")
-                } else {
-                    format!("{name}: {old} -> {text}")
+                let title = match self.ordinal(arg.value) {
+                    // A keyed argument is shown as it will stand.
+                    _ if arg.whole != arg.value => title_new,
+                    Some(nth) => format!("the {nth} {old} -> {text}"),
+                    None => format!("{old} -> {text}"),
                 };
-                // A keyed argument is shown as it will stand.
-                let title = if arg.whole == arg.value || old.len() > 24 { title } else { title_new };
                 Some(Candidate::new(title, vec![Edit { span: arg.value, text: text.to_owned() }]))
             }
             None => {
@@ -227,6 +243,31 @@ impl<'a> Cx<'a> {
                 ))
             }
         }
+    }
+
+    /// Which of several equal words of its line a place holds: `2nd`; `None` where there is one.
+    fn ordinal(&self, span: Span) -> Option<String> {
+        let text = &self.sources.get(span.file).text;
+        let word = self.sources.text(span);
+        let (start, end) = (span.start as usize, span.end as usize);
+        let from = text.get(..start)?.rfind('\n').map_or(0, |i| i + 1);
+        let to = text.get(end..)?.find('\n').map_or(text.len(), |i| end + i);
+        let inside = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+        let alone = |at: &usize| {
+            let (before, after) = (text.get(..*at), text.get(at + word.len()..));
+            !inside(before.and_then(|t| t.chars().next_back()))
+                && !inside(after.and_then(|t| t.chars().next()))
+        };
+        let places: Vec<usize> =
+            text.get(from..to)?.match_indices(word).map(|(at, _)| from + at).filter(alone).collect();
+        let nth = places.iter().position(|at| *at == start)? + 1;
+        let suffix = match nth {
+            1 => "st",
+            2 => "nd",
+            3 => "rd",
+            _ => "th",
+        };
+        (places.len() > 1).then(|| format!("{nth}{suffix}"))
     }
 
     /// Whether a place lies in the module shipped with the compiler, which no user can edit.

@@ -13,24 +13,30 @@ mod args;
 mod blocks;
 mod call;
 mod chain;
+mod claims;
 mod cx;
 mod expr;
 mod fail;
 mod fixes;
 mod items;
+mod lints;
 mod modules;
+mod names;
 mod nets;
 mod network;
 mod opcall;
 mod pipe;
 mod statics;
+mod training;
 mod value;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 pub use chain::why;
+pub use claims::{Claim, FACTS, Fact, FactExpr, Limits, Step, TestCase};
 pub use network::{Network, Place, Site, SiteArg, Trace};
+pub use training::{KEYS, SetValue, Setting, Takes, Training};
 
 use crate::ast::{self, Item};
 use crate::ops::OpInfo;
@@ -87,6 +93,12 @@ impl Default for Options {
 pub struct Program {
     /// The nets of the root file, in the order they stand.
     pub nets: Vec<Network>,
+    /// Its `train` items.
+    pub trainings: Vec<Training>,
+    /// Its `test` items.
+    pub tests: Vec<TestCase>,
+    /// Its `budget` items.
+    pub budgets: Vec<Limits>,
     /// What is wrong or doubtful, by place. The program may be compiled only if none is an error.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -119,11 +131,18 @@ pub fn resolve(
     let infos: BTreeMap<&'static str, &'static OpInfo> =
         crate::ops::infos().into_iter().map(|info| (info.name, info)).collect();
     let input = Input { modules: &modules, infos: &infos, set: &set, options };
-    let Outcome { nets, found } = run(sources, &input);
+    let Outcome { mut program, found } = run(sources, &input);
     let parsed = diagnostics.iter().any(Diagnostic::is_error);
     let errors: Vec<_> =
         found.iter().map(|f| &f.diag).chain(&diagnostics).filter(|d| d.is_error()).map(fixes::key).collect();
     let mut tries = if options.fixes { fixes::TRIES_MAX } else { 0 };
+    // The parser proposes without proof.
+    for diag in diagnostics.iter_mut().filter(|_| options.fixes) {
+        for fix in &mut diag.fixes {
+            let trial = retry(sources, &input, parse, &fix.edits);
+            fix.verified = trial.is_some_and(|t| t.errors.is_empty());
+        }
+    }
     for finding in found {
         let Finding { mut diag, candidates, again } = finding;
         // Where the text itself is broken, nothing can be said about the whole program.
@@ -132,14 +151,15 @@ pub fn resolve(
                 retry(sources, &input, parse, edits)
             });
         }
-        if again > 0 {
+        if again > 0 && diag.is_error() {
             let times = if again == 1 { "once more".to_owned() } else { format!("{again} more times") };
             diag.notes.push(format!("the same place is wrong {times}, in other calls or turns"));
         }
         diagnostics.push(diag);
     }
     diagnostics.sort_by_key(|d| (d.primary.span, d.code.0));
-    Program { nets, diagnostics }
+    program.diagnostics = diagnostics;
+    program
 }
 
 /// What stays the same over all tries of one program.
@@ -151,7 +171,7 @@ struct Input<'i> {
 }
 
 struct Outcome {
-    nets: Vec<Network>,
+    program: Program,
     found: Vec<Finding>,
 }
 
@@ -187,19 +207,22 @@ fn run(sources: &Sources, input: &Input<'_>) -> Outcome {
         set: input.set,
         found: Vec::new(),
         items: BTreeMap::new(),
+        open_items: Vec::new(),
         frames: Vec::new(),
         scopes: Vec::new(),
         net: Network::new(&"".into(), none),
         value_names: BTreeSet::new(),
         used: BTreeMap::new(),
+        called: BTreeSet::new(),
+        dry: false,
         steps: 0,
         depth: 0,
         stopped: false,
     };
     cx.check_settings();
-    let mut nets = Vec::new();
-    let root = &input.modules.all[0];
-    for item in &root.ast.items {
+    let root = &input.modules.all[0].ast.items;
+    let mut program = Program::default();
+    for item in root {
         match item {
             Item::Const(c) => {
                 cx.item(0, &c.name.name, c.name.span);
@@ -209,13 +232,31 @@ fn run(sources: &Sources, input: &Input<'_>) -> Outcome {
             }
             Item::Block(b) => cx.check_params(b),
             Item::Net(n) => {
-                let net = cx.net(0, n);
-                nets.push(net);
+                let before = cx.errors();
+                let mut net = cx.net(0, n);
+                net.broken = cx.errors() > before || cx.stopped;
+                program.nets.push(net);
             }
             Item::Use(_) | Item::Train(_) | Item::Test(_) | Item::Budget(_) => {}
         }
     }
-    Outcome { nets, found: cx.found }
+    for item in root {
+        match item {
+            Item::Block(b) => cx.dry_run(0, b),
+            Item::Train(t) => program.trainings.extend(cx.training(t, &program.nets)),
+            Item::Test(t) => program.tests.push(cx.test(t, &program.nets)),
+            Item::Budget(b) => program.budgets.extend(cx.budget(b, &program.nets)),
+            Item::Use(_) | Item::Const(_) | Item::Table(_) | Item::Net(_) => {}
+        }
+    }
+    if !cx.found.iter().any(|f| f.diag.is_error()) {
+        for net in &program.nets {
+            cx.lint_net(net);
+        }
+        cx.lint_trainings(&program);
+        cx.lint_unused();
+    }
+    Outcome { program, found: cx.found }
 }
 
 /// Parses and resolves the program with edits applied; `None` if the edited text does not parse.
@@ -235,8 +276,9 @@ fn retry(sources: &Sources, input: &Input<'_>, parse: ParseFn, edits: &[Edit]) -
     module.ast = Rc::new(ast);
     module.names = names;
     let again = Input { modules: &modules, ..*input };
-    let Outcome { nets, found } = run(&changed, &again);
+    let Outcome { program, found } = run(&changed, &again);
     let all = found.iter().map(|f| &f.diag).chain(&twice);
-    let errors = all.filter(|d| d.is_error()).map(fixes::key).collect();
-    Some(Trial { nets, errors })
+    let (errors, lints): (Vec<&Diagnostic>, Vec<&Diagnostic>) = all.partition(|d| d.is_error());
+    let keys = |all: Vec<&Diagnostic>| all.into_iter().map(fixes::key).collect();
+    Some(Trial { nets: program.nets, errors: keys(errors), lints: keys(lints) })
 }

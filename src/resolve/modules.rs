@@ -2,12 +2,12 @@
 //! name goes into its module's table. In: a root file. Out: modules, the root first, and what went wrong.
 //! Does no IO itself and evaluates nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::{Loader, ParseFn};
 use crate::ast::{File, Ident, Item};
-use crate::support::diag::{Diagnostic, nearest};
+use crate::support::diag::Diagnostic;
 use crate::support::span::{FileId, Sources, Span};
 use crate::support::{Name, codes};
 
@@ -31,6 +31,10 @@ pub(super) struct Module {
     pub names: BTreeMap<Name, usize>,
     /// The modules it uses, by local name.
     pub uses: BTreeMap<Name, ModuleId>,
+    /// Names of modules that could not be read.
+    pub lost: BTreeSet<Name>,
+    /// Some of its text does not parse, so that it may define more than `names` says.
+    pub broken: bool,
 }
 
 /// All modules of a program: the root is 0, `std` (if there is one) is `std`.
@@ -80,20 +84,32 @@ impl Gather<'_> {
     /// Parses `file` and what it uses; `open` are the files on the way here.
     fn module(&mut self, file: FileId, open: &mut Vec<FileId>) -> ModuleId {
         let (ast, diags) = (self.parse)(self.sources, file);
+        let broken = diags.iter().any(Diagnostic::is_error);
         self.diags.extend(diags);
         let id = self.modules.all.len();
         let (names, twice) = index(&ast);
         self.diags.extend(twice);
         let ast = Rc::new(ast);
-        self.modules.all.push(Module { file, ast: Rc::clone(&ast), names, uses: BTreeMap::new() });
+        self.modules.all.push(Module {
+            file,
+            ast: Rc::clone(&ast),
+            names,
+            uses: BTreeMap::new(),
+            lost: BTreeSet::new(),
+            broken,
+        });
         open.push(file);
         for item in &ast.items {
-            if let Item::Use(u) = item
-                && let Some(target) = self.follow(&u.path, u.path_span, file, open)
-            {
-                let name = u.alias.as_ref().map_or_else(|| stem(&u.path), |a| a.name.clone());
-                if let Some(module) = self.modules.all.get_mut(id) {
+            let Item::Use(u) = item else { continue };
+            let target = self.follow(&u.path, u.path_span, file, open);
+            let name = u.alias.as_ref().map_or_else(|| stem(&u.path), |a| a.name.clone());
+            let Some(module) = self.modules.all.get_mut(id) else { continue };
+            match target {
+                Some(target) => {
                     module.uses.insert(name, target);
+                }
+                None => {
+                    module.lost.insert(name);
                 }
             }
         }
@@ -185,9 +201,4 @@ pub(super) fn index(ast: &File) -> (BTreeMap<Name, usize>, Vec<Diagnostic>) {
         }
     }
     (names, diags)
-}
-
-/// The nearest of the names that a module offers, with the name of the module before it where needed.
-pub(super) fn nearest_name<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) -> Option<String> {
-    nearest(name, known).map(str::to_owned)
 }

@@ -169,7 +169,12 @@ impl<'a> Cx<'a> {
                 let mut all = Vec::new();
                 let edits: Vec<Candidate> = dims
                     .iter()
-                    .filter_map(|d| self.replace(written(&ty.names()[d.dim])?, d.actual.to_string()))
+                    .filter_map(|d| {
+                        let axis = &ty.names()[d.dim];
+                        let mut edit = self.replace(written(axis)?, d.actual.to_string())?;
+                        edit.title = format!("{axis}: {}", d.actual);
+                        Some(edit)
+                    })
                     .collect();
                 if edits.len() == dims.len() {
                     all.extend(Candidate::together(edits));
@@ -192,6 +197,9 @@ impl<'a> Cx<'a> {
             Misfit::Extent(_) | Misfit::Axes => shape.span,
         };
         let mut diag = Diagnostic::new(codes::E0201, primary, message).label(label);
+        if axes.len() == 1 && ty.rank() > 0 {
+            diag = diag.help("`avgpool(global)`, `flatten` and `dense` take the grid away");
+        }
         let sides: Vec<Side> =
             blame.into_iter().map(|dim| Side { head: String::new(), value: id, dim }).collect();
         diag.notes.extend(chain::notes(self.sources, &self.net, self.place(), primary, &sides));

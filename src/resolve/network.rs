@@ -25,6 +25,8 @@ pub struct Network {
     pub trace: Vec<Trace>,
     /// Blocks and turns; the net itself is the first.
     pub places: Vec<Place>,
+    /// Something in it is wrong: values and names may be missing.
+    pub broken: bool,
     /// Values by the path that the source gives them with `as`, blocks and turns included: `stage[2].a`.
     pub named: BTreeMap<String, ValueId>,
 }
@@ -113,6 +115,7 @@ impl Network {
                 span,
                 params: Vec::new(),
             }],
+            broken: false,
             named: BTreeMap::new(),
         }
     }

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use super::args::Taker;
 use super::call::CallText;
 use super::cx::{Cx, VALUES_MAX};
+use super::names;
 use super::network::{Site, SiteArg};
 use super::value::{Val, Weights};
 use crate::ast::{Expr, ExprKind, Ident};
@@ -68,7 +69,8 @@ impl<'a> Cx<'a> {
         piped: Option<Val<'a>>,
         early: Option<Vec<Val<'a>>>,
     ) -> Bound<'a> {
-        let mut binder = Binder { info, text, tensors: Vec::new(), args: Vec::new(), sound: true };
+        let mut binder =
+            Binder { info, tensors: Vec::new(), args: Vec::new(), failed: Vec::new(), sound: true };
         if let Some(value) = piped {
             let mut flat = Vec::new();
             value.flatten(&mut flat);
@@ -92,7 +94,7 @@ impl<'a> Cx<'a> {
     }
 
     /// `key: value`
-    fn bind_key(&mut self, binder: &mut Binder<'_, 'a>, key: &'a Ident, value: &'a Expr, whole: Span) {
+    fn bind_key(&mut self, binder: &mut Binder<'a>, key: &'a Ident, value: &'a Expr, whole: Span) {
         let info = binder.info;
         let Some(param) = info.params.iter().find(|p| *p.name == *key.name) else {
             let names: Vec<&str> = info.params.iter().map(|p| p.name).collect();
@@ -106,14 +108,24 @@ impl<'a> Cx<'a> {
     }
 
     /// A value without a key: a tensor, or the next parameter that may come without one.
-    fn bind_position(&mut self, binder: &mut Binder<'_, 'a>, value: &'a Expr, early: Option<Val<'a>>) {
+    fn bind_position(&mut self, binder: &mut Binder<'a>, value: &'a Expr, early: Option<Val<'a>>) {
         let info = binder.info;
-        let next = info.params.iter().find(|p| p.positional && !binder.args.iter().any(|a| a.name == p.name));
+        let given = |name: &str| binder.args.iter().any(|a| a.name == name) || binder.failed.contains(&name);
+        let next = info.params.iter().find(|p| p.positional && !given(p.name));
         if let (Some(param), None) = (next, &early)
             && let Some(word) = self.word(value, param.ty)
             && !self.names_a_tensor(value)
         {
             return self.bind_param(binder, param, Some(ArgValue::Word(word)), value, value.span);
+        }
+        if let (Some(param), None, ExprKind::Name(name)) = (next, &early, &value.kind)
+            && self.lookup(name, value.span).is_none()
+            && names::meant(name, param.ty.words().iter().copied()).is_some()
+        {
+            // A misspelt word: said with the parameter's words, not with all names in sight.
+            let taker = Taker { callee: info.name, param: param.name, ty: param.ty };
+            let found = self.arg_value(value, taker);
+            return self.bind_param(binder, param, found, value, value.span);
         }
         let found = early.unwrap_or_else(|| self.expr(value)).last();
         let room = binder.tensors.len() < info.tensors.1;
@@ -124,7 +136,10 @@ impl<'a> Cx<'a> {
                 found.flatten(&mut flat);
                 binder.tensors.extend(flat.into_iter().map(|v| (v, value.span)));
             }
-            (Val::Poison, _) => binder.sound = false,
+            (Val::Poison, next) => {
+                binder.failed.extend(next.map(|p| p.name));
+                binder.sound = false;
+            }
             (found, Some(param)) => {
                 let taker = Taker { callee: info.name, param: param.name, ty: param.ty };
                 let fitted = self.fit_value(found, value.span, taker);
@@ -139,6 +154,7 @@ impl<'a> Cx<'a> {
                 let mut diag = Diagnostic::new(codes::E0107, value.span, message);
                 let names: Vec<&str> = info.params.iter().map(|p| p.name).collect();
                 diag = match names.as_slice() {
+                    [] if info.tensors.1 > 1 => diag.help(format!("`{}` takes tensors", info.name)),
                     [] => diag.help(format!("`{}` takes no arguments beside its input", info.name)),
                     names => diag.help(format!("its arguments are {}", names.join(", "))),
                 };
@@ -150,7 +166,7 @@ impl<'a> Cx<'a> {
 
     fn bind_param(
         &mut self,
-        binder: &mut Binder<'_, 'a>,
+        binder: &mut Binder<'a>,
         param: &'static Param,
         found: Option<ArgValue>,
         value: &'a Expr,
@@ -164,6 +180,7 @@ impl<'a> Cx<'a> {
             return;
         }
         let Some(arg) = found else {
+            binder.failed.push(param.name);
             binder.sound = false;
             return;
         };
@@ -246,7 +263,7 @@ impl<'a> Cx<'a> {
             return None;
         }
         if let Some(missing) = info.params.iter().find(|p| p.required && bound.args.get(p.name).is_none()) {
-            let message = format!("`{}` needs `{}`, {}", info.name, missing.name, missing.doc);
+            let message = format!("`{}` needs `{}`: {}", info.name, missing.name, missing.doc);
             let required: Vec<&str> = info.params.iter().filter(|p| p.required).map(|p| p.name).collect();
             let help = format!(
                 "write `{}({}, …)`; {} is {}",
@@ -307,7 +324,9 @@ impl<'a> Cx<'a> {
         let code = if count < least { codes::E0106 } else { codes::E0107 };
         let mut diag = Diagnostic::new(code, span, format!("`{}` needs {needs}, and gets {got}", info.name));
         if count == 0 {
-            diag = diag.help(format!("write `x |> {}`, or give it as the first argument", info.name));
+            let call = Some(self.sources.text(span)).filter(|t| t.len() <= 40 && !t.contains('\n'));
+            let call = call.unwrap_or(info.name);
+            diag = diag.help(format!("write `x |> {call}`, or give it as the first argument"));
         }
         self.fail(diag);
     }
@@ -391,10 +410,11 @@ impl<'a> Cx<'a> {
 }
 
 /// A call while its arguments are matched.
-struct Binder<'t, 'a> {
+struct Binder<'a> {
     info: &'static OpInfo,
-    text: &'t CallText<'a>,
     tensors: Vec<(Val<'a>, Span)>,
     args: Vec<SiteArg>,
+    /// Parameters that were written, but wrongly.
+    failed: Vec<&'static str>,
     sound: bool,
 }

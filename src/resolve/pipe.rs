@@ -47,7 +47,9 @@ impl<'a> Cx<'a> {
             ExprKind::Repeat(repeat) => self.repeat(value, repeat, stage.span, label),
             ExprKind::Block(body) => self.with_it(value, stage.span, |cx| cx.body(body)),
             ExprKind::If(condition, yes, no) => {
-                let Some(taken) = self.condition(condition) else { return Val::Poison };
+                let Some(taken) = self.condition(condition) else {
+                    return self.with_it(value, stage.span, |cx| cx.both(yes, no));
+                };
                 let body = if taken { yes } else { no };
                 let result = self.with_it(value.clone(), stage.span, |cx| cx.body(body));
                 match result {
@@ -100,7 +102,11 @@ impl<'a> Cx<'a> {
     }
 
     fn repeat(&mut self, value: Val<'a>, r: &'a Repeat, span: Span, label: Option<&'a Ident>) -> Val<'a> {
-        let Some(count) = self.int(&r.count, "the count of `repeat`") else { return Val::Poison };
+        let count = match self.int(&r.count, "the count of `repeat`") {
+            Some(count) => count,
+            None if self.dry => 1,
+            None => return Val::Poison,
+        };
         if count < 0 {
             let message = format!("`repeat` cannot run {count} times");
             return self.fail(Diagnostic::new(codes::E0204, r.count.span, message));

@@ -38,20 +38,35 @@ pub fn human(diagnostic: &Diagnostic, sources: &Sources, color: bool) -> String 
     out.truncate(out.trim_end().len());
     out.push('\n');
     let help = if color { "\u{1b}[1;36mhelp\u{1b}[0m" } else { "help" };
-    let (verified, guessed): (Vec<&Fix>, Vec<&Fix>) = diagnostic.fixes.iter().partition(|f| f.verified);
-    let head = match verified.len() {
-        1 => "this edit makes the whole network check",
-        2 => "either edit makes the whole network check",
-        _ => "each one of these edits makes the whole network check",
-    };
-    for (head, fixes) in [(head, verified), ("perhaps", guessed)] {
-        if !fixes.is_empty() {
-            let _ = writeln!(out, "{help}: {head}:");
-            list_fixes(&mut out, diagnostic, &fixes, sources);
-        }
+    let whole = if diagnostic.is_error() { "makes the whole network check" } else { "ends this warning" };
+    let groups: [(&str, &dyn Fn(&Fix) -> bool); 3] = [
+        (whole, &|f| f.verified && f.remaining == 0),
+        ("mends this error; others remain", &|f| f.verified && f.remaining > 0),
+        ("", &|f| !f.verified),
+    ];
+    for (does, belongs) in groups {
+        let fixes: Vec<&Fix> = diagnostic.fixes.iter().filter(|f| belongs(f)).collect();
+        let which = match fixes.len() {
+            0 => continue,
+            1 => "this edit",
+            2 => "either edit",
+            _ => "each one of these edits",
+        };
+        let head = if does.is_empty() { "perhaps".to_owned() } else { format!("{which} {does}") };
+        let _ = writeln!(out, "{help}: {head}:");
+        list_fixes(&mut out, diagnostic, &fixes, sources);
     }
     for text in &diagnostic.help {
         let _ = writeln!(out, "{help}: {}", clean(text).replace('\n', "\n      "));
+    }
+    if !diagnostic.assumed.is_empty() {
+        let note = if color { "\u{1b}[1;32mnote\u{1b}[0m" } else { "note" };
+        let assumed = clean(&diagnostic.assumed);
+        let _ = writeln!(
+            out,
+            "{note}: later lines were checked with {assumed}; `cnnc explain {}`",
+            diagnostic.code
+        );
     }
     out
 }
@@ -99,6 +114,7 @@ pub fn json(diagnostic: &Diagnostic, sources: &Sources) -> String {
         "notes": diagnostic.notes,
         "help": diagnostic.help,
         "fixes": fixes,
+        "assumed": diagnostic.assumed,
     });
     format!("{object}\n")
 }
@@ -117,7 +133,13 @@ fn json_fix(fix: &Fix, sources: &Sources) -> serde_json::Value {
             })
         })
         .collect();
-    serde_json::json!({ "title": fix.title, "effect": fix.effect, "verified": fix.verified, "edits": edits })
+    serde_json::json!({
+        "title": fix.title,
+        "effect": fix.effect,
+        "verified": fix.verified,
+        "remaining": fix.remaining,
+        "edits": edits,
+    })
 }
 
 #[cfg(feature = "cli")]

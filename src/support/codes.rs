@@ -33,7 +33,7 @@ codes! {
     E0105 "an unknown argument";
     E0106 "a missing argument";
     E0107 "an argument of the wrong type, or too many";
-    E0108 "a block that calls itself";
+    E0108 "a block or constant that needs itself";
     E0109 "an operator on values it does not take";
     E0110 "arithmetic without a result";
     E0111 "a tensor where a static value is needed, or the reverse";

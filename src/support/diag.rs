@@ -46,7 +46,7 @@ pub struct Edit {
     pub text: String,
 }
 
-/// A proposed change. `verified` says that shape inference ran on the edited program and it checked.
+/// A proposed change. `verified` says that shape inference ran on the edited program: the error is gone, no other came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fix {
     /// What to do, as typed: `3x3 -> 1x1`.
@@ -55,8 +55,10 @@ pub struct Fix {
     pub effect: String,
     /// The replacements, all applied together.
     pub edits: Vec<Edit>,
-    /// The whole program was checked with the edits.
+    /// The whole program was checked with the edits: this error is gone, and no other came.
     pub verified: bool,
+    /// Errors elsewhere that stay with the edits applied; at 0 the whole program checks.
+    pub remaining: usize,
 }
 
 /// One message about a program.
@@ -76,6 +78,8 @@ pub struct Diagnostic {
     pub help: Vec<String>,
     /// Proposed edits.
     pub fixes: Vec<Fix>,
+    /// With what checking went on after an error: `h = 28`; may be empty.
+    pub assumed: String,
 }
 
 impl Diagnostic {
@@ -89,6 +93,7 @@ impl Diagnostic {
             notes: Vec::new(),
             help: Vec::new(),
             fixes: Vec::new(),
+            assumed: String::new(),
         }
     }
 

@@ -25,6 +25,7 @@ fn sample() -> (Diagnostic, Sources) {
         effect: effect.into(),
         edits: vec![Edit { span, text: text.into() }],
         verified: true,
+        remaining: 0,
     };
     let message = "`+` needs equal extents on axis h: 28 on the left, 27 on the right";
     let mut diagnostic = Diagnostic::new(codes::E0210, find("y + skip"), message)
