@@ -297,7 +297,7 @@ impl<'a> Cx<'a> {
         let path: String = path.split_whitespace().collect();
         let known = path.is_empty()
             || nets[net].find(&path).is_some()
-            || nets[net].graph.values.iter().any(|v| crate::facts::lies_under(&v.name, &path));
+            || nets[net].graph.values.iter().any(|v| lies_under(&v.name, &path));
         if known {
             return Some((net, path));
         }
@@ -308,4 +308,9 @@ impl<'a> Cx<'a> {
         }
         None
     }
+}
+
+/// Whether `name` is `path` or a part of it: `stage[0]` holds `stage[0].a`.
+fn lies_under(name: &str, path: &str) -> bool {
+    name.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }

@@ -26,12 +26,14 @@ pub(super) struct Candidate {
     pub edits: Vec<Edit>,
     /// The extent whose new value shows the effect: net, value, axis.
     pub probe: Option<(Name, String, Name)>,
+    /// Only worth proposing where nothing else helps.
+    pub last: bool,
 }
 
 impl Candidate {
     /// An edit with its title.
     pub(super) fn new(title: String, edits: Vec<Edit>) -> Self {
-        Self { title, edits, probe: None }
+        Self { title, edits, probe: None, last: false }
     }
 
     /// Shows the effect on an axis of a value.
@@ -46,7 +48,7 @@ impl Candidate {
         let title = titles.join(", ");
         let probe = all.first().and_then(|c| c.probe.clone());
         let edits: Vec<Edit> = all.into_iter().flat_map(|c| c.edits).collect();
-        (!edits.is_empty()).then_some(Self { title, edits, probe })
+        (!edits.is_empty()).then_some(Self { title, edits, probe, last: false })
     }
 }
 
@@ -78,7 +80,7 @@ pub(super) fn verified(
         }
         // Where `same` padding does it, the number that means the same is not worth a line.
         let said = candidate.title.starts_with("pad: ") && fixes.iter().any(|f| f.title == "pad: same");
-        if said || tried.contains(&candidate.edits.as_slice()) {
+        if said || (candidate.last && !fixes.is_empty()) || tried.contains(&candidate.edits.as_slice()) {
             continue;
         }
         tried.push(&candidate.edits);
@@ -237,7 +239,8 @@ impl Cx<'_> {
         if kernel > 1 && literal("kernel") {
             for other in [kernel - 1, kernel + 1] {
                 let text = vec![other.to_string(); rank].join("x");
-                all.extend(self.set_arg(site, "kernel", &text));
+                let last = self.set_arg(site, "kernel", &text).map(|c| Candidate { last: true, ..c });
+                all.extend(last);
             }
         }
         all
