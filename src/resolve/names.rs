@@ -77,7 +77,11 @@ pub(super) fn meant<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) ->
     let known: Vec<&'n str> = known.into_iter().collect();
     let lower = name.to_lowercase();
     let same = known.iter().find(|k| k.to_lowercase() == lower);
-    let foreign =
-        || FOREIGN.iter().filter(|(word, _)| *word == lower).find_map(|(_, ours)| known.iter().find(|k| *k == ours));
+    let foreign = || {
+        FOREIGN
+            .iter()
+            .filter(|(word, _)| *word == lower)
+            .find_map(|(_, ours)| known.iter().find(|k| *k == ours))
+    };
     same.or_else(foreign).copied().or_else(|| nearest(name, known.iter().copied()))
 }
