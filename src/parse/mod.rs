@@ -13,6 +13,9 @@ mod brackets;
 mod build;
 mod build_expr;
 mod expect;
+mod format;
+mod format_doc;
+mod format_expr;
 mod lexical;
 mod literal;
 mod operators;
@@ -23,11 +26,14 @@ mod split;
 mod syntax;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod format_tests;
 
 use crate::ast::{Expr, File};
 use crate::support::codes;
 use crate::support::diag::{Diagnostic, Edit};
 use crate::support::span::{FileId, Sources, Span};
+pub use format::format;
 use build::Builder;
 use patch::Piece;
 use scan::{Kind, Token};
