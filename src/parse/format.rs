@@ -8,7 +8,9 @@
 use super::format_doc::{Doc, WIDTH, render};
 use super::scan::{Comment, scan};
 use super::{TOKENS_MAX, parse};
-use crate::ast::{Block, Budget, Const, Expr, Item, Net, Settings, Table, TableBody, TableRow, Test, TestStep, Use};
+use crate::ast::{
+    Block, Budget, Const, Expr, Item, Net, Settings, Table, TableBody, TableRow, Test, TestStep, Use,
+};
 use crate::support::diag::Diagnostic;
 use crate::support::span::{FileId, Sources, Span};
 
@@ -274,9 +276,16 @@ impl<'t> Formatter<'t> {
             last = row.span.end as usize;
         }
         let one = rows.iter().map(|r| self.row(r)).map(|(o, i)| o.len() + i.len() + 4).sum::<usize>();
-        if inline && out.iter().map(|d| if let Doc::Text(t) = d { t.len() } else { 8 }).sum::<usize>() + one < WIDTH {
-            let cells: Vec<String> = rows.iter().map(|r| self.row(r)).map(|(o, i)| format!("{o}:{i}")).collect();
-            out.push(Doc::Text(if cells.is_empty() { " ".into() } else { format!(" {} ", cells.join("   ")) }));
+        if inline
+            && out.iter().map(|d| if let Doc::Text(t) = d { t.len() } else { 8 }).sum::<usize>() + one < WIDTH
+        {
+            let cells: Vec<String> =
+                rows.iter().map(|r| self.row(r)).map(|(o, i)| format!("{o}:{i}")).collect();
+            out.push(Doc::Text(if cells.is_empty() {
+                " ".into()
+            } else {
+                format!(" {} ", cells.join("   "))
+            }));
             return;
         }
         let widths = self.columns(&lines);
@@ -428,7 +437,9 @@ impl<'t> Formatter<'t> {
     pub(super) fn statement(&mut self, open: usize, last: usize, start: usize, out: &mut Vec<Doc>) {
         let at = out.len();
         self.gap(last, start, Doc::Hard(false), out);
-        if last == open && let Some(Doc::Hard(blank)) = out.get_mut(at) {
+        if last == open
+            && let Some(Doc::Hard(blank)) = out.get_mut(at)
+        {
             *blank = false;
         }
     }

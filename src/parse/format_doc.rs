@@ -168,7 +168,12 @@ fn first_line_fits(docs: &[Doc], rest: &[Doc], room: usize) -> bool {
                         None => return false,
                     },
                     Doc::IfBroken(_) | Doc::Comment(_) => {}
-                    Doc::Line(_) | Doc::Hard(_) | Doc::Fill(_) | Doc::Seq(_) | Doc::Nest(_) | Doc::Group(..) => break,
+                    Doc::Line(_)
+                    | Doc::Hard(_)
+                    | Doc::Fill(_)
+                    | Doc::Seq(_)
+                    | Doc::Nest(_)
+                    | Doc::Group(..) => break,
                 }
             }
             true

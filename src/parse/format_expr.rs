@@ -107,9 +107,13 @@ impl Formatter<'_> {
 
     fn bare(&mut self, e: &Expr) -> Doc {
         match &e.kind {
-            ExprKind::Int(_) | ExprKind::Float(_) | ExprKind::Bool(_) | ExprKind::Str(_) | ExprKind::Extent(_) => {
-                Doc::text(self.source(e.span).trim_matches(|c: char| c == '(' || c == ')' || c.is_whitespace()))
-            }
+            ExprKind::Int(_)
+            | ExprKind::Float(_)
+            | ExprKind::Bool(_)
+            | ExprKind::Str(_)
+            | ExprKind::Extent(_) => Doc::text(
+                self.source(e.span).trim_matches(|c: char| c == '(' || c == ')' || c.is_whitespace()),
+            ),
             ExprKind::Name(name) => Doc::text(&**name),
             ExprKind::List(items) => {
                 let items: Vec<_> = items.iter().map(|e| (e.span, None, e)).collect();
@@ -120,7 +124,9 @@ impl Formatter<'_> {
                 self.listed(&items, e.span, "(", ")")
             }
             ExprKind::Shape(shape) => self.shape(shape),
-            ExprKind::Field(base, name) => Doc::Group(vec![self.expr(base), Doc::Text(format!(".{}", name.name))], false),
+            ExprKind::Field(base, name) => {
+                Doc::Group(vec![self.expr(base), Doc::Text(format!(".{}", name.name))], false)
+            }
             ExprKind::Index(base, at) => {
                 Doc::Group(vec![self.expr(base), Doc::text("["), self.expr(at), Doc::text("]")], false)
             }
@@ -187,7 +193,12 @@ impl Formatter<'_> {
             let bare = call.close.start == call.close.end;
             let mut docs = vec![callee, Doc::text(if bare { "" } else { "(" })];
             if !bare {
-                self.close(call.callee.span.end as usize, call.close.start as usize, Doc::text(""), &mut docs);
+                self.close(
+                    call.callee.span.end as usize,
+                    call.close.start as usize,
+                    Doc::text(""),
+                    &mut docs,
+                );
                 docs.push(Doc::text(")"));
             }
             return Doc::Group(docs, false);
@@ -202,7 +213,8 @@ impl Formatter<'_> {
             let kept = force && i > 0 && self.breaks(last, start);
             let commented = self.comments_into(last, start, &mut inner).is_some();
             let value = self.expr(&arg.value);
-            let docs = vec![Doc::Text(arg.key.as_ref().map_or(String::new(), |k| format!("{}: ", k.name))), value];
+            let docs =
+                vec![Doc::Text(arg.key.as_ref().map_or(String::new(), |k| format!("{}: ", k.name))), value];
             if commented || kept || i == 0 {
                 inner.push(if commented || kept { Doc::Hard(false) } else { Doc::Line("") });
                 inner.extend(docs);
@@ -230,7 +242,8 @@ impl Formatter<'_> {
             force |= self.is_tall(yes);
             docs.append(&mut self.body_inside(yes));
             docs.push(Doc::text(" else "));
-            let chained = no.lets.is_empty() && no.span == no.value.span && matches!(no.value.kind, ExprKind::If(..));
+            let chained =
+                no.lets.is_empty() && no.span == no.value.span && matches!(no.value.kind, ExprKind::If(..));
             if chained {
                 at = &no.value;
                 continue;
@@ -259,7 +272,12 @@ impl Formatter<'_> {
         let mut inner = Vec::new();
         for (op, right) in parts.into_iter().rev() {
             let tight = op == BinaryOp::Pow;
-            self.gap(last, right.span.start as usize, if tight { Doc::text("") } else { Doc::Line(" ") }, &mut inner);
+            self.gap(
+                last,
+                right.span.start as usize,
+                if tight { Doc::text("") } else { Doc::Line(" ") },
+                &mut inner,
+            );
             inner.push(Doc::Text(if tight { "^".into() } else { format!("{} ", op.sign()) }));
             inner.push(self.expr(right));
             last = right.span.end as usize;

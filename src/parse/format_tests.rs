@@ -35,11 +35,8 @@ fn comments(text: &str) -> Vec<String> {
 
 #[test]
 fn samples_have_their_layout() {
-    let all: String = include_str!("layout.txt")
-        .split("\n---\n")
-        .map(formatted)
-        .collect::<Vec<_>>()
-        .join("---\n");
+    let all: String =
+        include_str!("layout.txt").split("\n---\n").map(formatted).collect::<Vec<_>>().join("---\n");
     insta::assert_snapshot!(all);
 }
 
@@ -50,7 +47,10 @@ fn std_and_examples_are_formatted() {
         if std::env::var_os("BLESS").is_some() {
             std::fs::write(&name, &wanted).expect("a writable example");
         } else {
-            assert_eq!(wanted, text, "{name} is not in its layout; run `cnnc fmt`, or this test with BLESS=1");
+            assert_eq!(
+                wanted, text,
+                "{name} is not in its layout; run `cnnc fmt`, or this test with BLESS=1"
+            );
         }
     }
 }

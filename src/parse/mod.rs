@@ -16,6 +16,8 @@ mod expect;
 mod format;
 mod format_doc;
 mod format_expr;
+#[cfg(test)]
+mod format_tests;
 mod lexical;
 mod literal;
 mod operators;
@@ -26,15 +28,13 @@ mod split;
 mod syntax;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod format_tests;
 
 use crate::ast::{Expr, File};
 use crate::support::codes;
 use crate::support::diag::{Diagnostic, Edit};
 use crate::support::span::{FileId, Sources, Span};
-pub use format::format;
 use build::Builder;
+pub use format::format;
 use patch::Piece;
 use scan::{Kind, Token};
 use syntax::Rule;
