@@ -209,7 +209,7 @@ fn kinds_of_sharing_and_links_meet_where_they_should() {
     let sets = rng.array(&[5 * 6 * w.data.len()]);
     let local = Geometry { share: Share::None, ..dense.clone() };
     let by_position = convolved(&x_ty, &x, 4, &local, &sets);
-    let tiled = Geometry { share: Share::Tile(vec![5, 6]), ..dense.clone() };
+    let tiled = Geometry { share: Share::Tile(vec![5, 6]), ..dense };
     assert_eq!(
         convolved(&x_ty, &x, 4, &tiled, &sets),
         by_position,
@@ -223,7 +223,7 @@ fn kinds_of_sharing_and_links_meet_where_they_should() {
     let by_conv = convolved(&x_ty, &x, 7, &whole, &w);
     let op = Op::from(Dense { channels: 7, bias: false });
     let w_ty = TensorTy::new([("o", 7), ("i", 90)]).expect("small");
-    let by_dense = reference(&op, &[&x_ty, &w_ty], &[x.clone(), w.reshaped(&[7, 90])]);
+    let by_dense = reference(&op, &[&x_ty, &w_ty], &[x, w.reshaped(&[7, 90])]);
     assert!(distance(&by_conv.reshaped(&[2, 7]), &by_dense) < 1e-5, "a kernel of the whole grid = dense");
 }
 

@@ -431,7 +431,8 @@ impl OpRules for Pool {
                 }
                 PoolKind::Avg => values.iter().sum::<f64>() / taps as f64,
                 PoolKind::Lp(p) => {
-                    values.iter().map(|v| v.abs().powf(p.into())).sum::<f64>().powf(1.0 / f64::from(p))
+                    let sum: f64 = values.iter().map(|v| libm::pow(v.abs(), p.into())).sum();
+                    libm::pow(sum, 1.0 / f64::from(p))
                 }
             }
         })

@@ -89,7 +89,7 @@ mod tests {
         let mut piece = Piece::new(file, 100, "let y = conv (8, 5 x 5)");
         let gap = Edit { span: Span::new(file, 112, 113), text: String::new() };
         let extent = Edit { span: Span::new(file, 117, 122), text: "5x5".into() };
-        assert!(piece.apply(&[extent.clone()]));
+        assert!(piece.apply(std::slice::from_ref(&extent)));
         assert!(piece.apply(&[gap]));
         assert_eq!(piece.text(), "let y = conv(8, 5x5)");
         assert_eq!(piece.span(8, 12), Span::new(file, 108, 112));

@@ -76,7 +76,7 @@ fn choose(graph: &Graph, id: ValueId, wants: Option<&Wants>, asked: &[Want]) -> 
             return layout;
         }
     }
-    let halo = asked.iter().fold(vec![(0, 0); rank], |halo, want| widest(halo, want));
+    let halo = asked.iter().fold(vec![(0, 0); rank], widest);
     let mut orders = asked.iter().filter_map(|w| match w {
         Want::Order(order) => Some(order),
         Want::Any | Want::Halo(_) => None,

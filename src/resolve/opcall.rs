@@ -77,7 +77,7 @@ impl<'a> Cx<'a> {
             binder.tensors.extend(flat.into_iter().map(|v| (v, text.span)));
         }
         let mut early = early.unwrap_or_default().into_iter();
-        for arg in &text.args[..] {
+        for arg in text.args {
             match &arg.key {
                 Some(key) => self.bind_key(&mut binder, key, &arg.value, arg.span),
                 None => {

@@ -151,7 +151,7 @@ mod tests {
             assert!((at(1, y, x) + at(1, y, 4 - x)).abs() < 1e-6, "phase pi/2 is odd");
         }
         assert!(
-            (at(0, 2, 2) / at(0, 2, 4) - (1.0 / ((-0.5f32).exp() * (0.6 * std::f32::consts::PI).cos())))
+            (at(0, 2, 2) / at(0, 2, 4) - (1.0 / (libm::expf(-0.5) * libm::cosf(0.6 * std::f32::consts::PI))))
                 .abs()
                 < 1e-3
         );
