@@ -93,7 +93,11 @@ fn apart(x: &Affine, fx: &Facts, y: &Affine, fy: &Facts) -> bool {
     let (Some(rx), Some(ry)) = (fx.interval(x), fy.interval(y)) else { return false };
     let step = x.terms.iter().chain(&y.terms).fold(0, |g, (_, c)| gcd(g, c.unsigned_abs()));
     let off = x.k.wrapping_sub(y.k).unsigned_abs();
-    rx.is_empty() || ry.is_empty() || rx.hi < ry.lo || ry.hi < rx.lo || (step > 1 && !off.is_multiple_of(step))
+    rx.is_empty()
+        || ry.is_empty()
+        || rx.hi < ry.lo
+        || ry.hi < rx.lo
+        || (step > 1 && !off.is_multiple_of(step))
 }
 
 /// A buffer that the body of the loop over `var` stores into without a proof that each iteration owns its part.
