@@ -88,12 +88,7 @@ fn divides(groups: usize, x: &TensorTy) -> Result<(), OpError> {
         return Ok(());
     }
     let message = format!("{groups} groups do not divide {} channels", x.c());
-    let nearest = (1..=groups.min(x.c())).rev().find(|g| x.c().is_multiple_of(*g)).unwrap_or(1);
-    Err(OpError::new(codes::E0303, message)
-        .at(At::Arg("groups"))
-        .blame(0, 1)
-        .try_arg("groups", nearest.to_string())
-        .recover(Some(x.clone())))
+    Err(shape_rules::indivisible("groups", groups, x.c(), message).recover(Some(x.clone())))
 }
 
 impl Norm {

@@ -148,6 +148,17 @@ impl OpRules for Reshape {
                 show(&extents),
             );
             let mut error = OpError::new(codes::E0211, message).at(super::At::Arg("to")).recover(Some(ty));
+            // One extent may follow from the others.
+            for d in 0..to.len() {
+                let others = extents.iter().enumerate().filter(|(i, _)| *i != d);
+                let others = others.map(|(_, e)| e).product::<usize>();
+                if others > 0 && count > 0 && count.is_multiple_of(others) {
+                    let mut fitting = to.clone();
+                    fitting[d].1 = count / others;
+                    let axes: Vec<String> = fitting.iter().map(|(n, e)| format!("{n}: {e}")).collect();
+                    error = error.try_arg("to", format!("[{}]", axes.join(", ")));
+                }
+            }
             for d in batch..x.dims().len() {
                 error = error.blame(0, d);
             }

@@ -58,6 +58,12 @@ pub fn too_large(op: &str, dims: &[usize]) -> OpError {
     OpError::new(codes::E0208, format!("`{op}` makes a tensor of extents {dims:?}, more than memory holds"))
 }
 
+/// E0303: a number of groups (or parts) that does not divide an extent; the nearest one below that does is worth trying.
+pub fn indivisible(arg: &'static str, groups: usize, extent: usize, message: String) -> OpError {
+    let nearest = (1..=groups.min(extent)).rev().find(|g| extent.is_multiple_of(*g)).unwrap_or(1);
+    OpError::new(codes::E0303, message).at(At::Arg(arg)).blame(0, 1).try_arg(arg, nearest.to_string())
+}
+
 /// E0204: an argument out of range.
 pub fn out_of_range(arg: &'static str, message: impl Into<String>) -> OpError {
     OpError::new(codes::E0204, message).at(At::Arg(arg))
@@ -170,7 +176,10 @@ pub fn axis(
         Some(d) => Ok(d),
         None => {
             let message = format!("`{op}` is asked for axis {word}, which {} does not have", ty.show());
-            Err(OpError::new(codes::E0112, message).at(At::Arg(name)))
+            let axes = ty.names().get(1..).unwrap_or(&[]);
+            let error = OpError::new(codes::E0112, message).at(At::Arg(name));
+            // Two and more axes are worth trying; all of them would be guesses.
+            Err(axes.iter().take(2).fold(error, |e, axis| e.try_arg(name, &**axis)))
         }
     }
 }

@@ -4,9 +4,8 @@
 use super::args::{ArgTy, Attr, Attrs, CallArgs};
 use super::case::{Case, act};
 use super::lower::{LowerCx, ScalarFn, Wants};
-use super::{At, Cost, Field, Inferred, Made, OpError, OpInfo, OpRules, Param, shape_rules};
+use super::{Cost, Field, Inferred, Made, OpError, OpInfo, OpRules, Param, shape_rules};
 use crate::loops::{Affine, LoopKind};
-use crate::support::codes;
 use crate::tensor::array::Array;
 use crate::tensor::ty::TensorTy;
 
@@ -71,10 +70,8 @@ impl OpRules for Shuffle {
         let c = inputs[0].c();
         if !c.is_multiple_of(self.groups) {
             let message = format!("{} groups do not divide {c} channels", self.groups);
-            return Err(OpError::new(codes::E0303, message)
-                .at(At::Arg("groups"))
-                .blame(0, 1)
-                .recover(Some(inputs[0].clone())));
+            let error = shape_rules::indivisible("groups", self.groups, c, message);
+            return Err(error.recover(Some(inputs[0].clone())));
         }
         Ok(shape_rules::same(inputs))
     }

@@ -29,6 +29,9 @@ pub struct Slice {
     pub cuts: Vec<Cut>,
 }
 
+/// A list of more parts than this is nothing that a program means.
+const PARTS_MAX: usize = 4096;
+
 fn crop(args: &CallArgs, inputs: &[&TensorTy]) -> Result<Made, OpError> {
     let x = inputs[0];
     let size = match (per_axis("crop", args, "size", x, 1)?, args.get("like")) {
@@ -67,9 +70,15 @@ fn split(args: &CallArgs, inputs: &[&TensorTy]) -> Result<Made, OpError> {
     let sizes = match (args.int("parts"), args.get("sizes")) {
         (Some(parts), None) => {
             let parts = usize::try_from(parts).unwrap_or(0);
-            if parts == 0 || !extent.is_multiple_of(parts) {
+            if parts == 0 || parts > PARTS_MAX {
+                let message =
+                    format!("`split` makes 1 to {PARTS_MAX} parts, not {}", args.int("parts").unwrap_or(0));
+                return Err(shape_rules::out_of_range("parts", message));
+            }
+            if !extent.is_multiple_of(parts) {
                 let message = format!("{parts} parts do not divide the extent {extent} of axis {axis}");
-                return Err(shape_rules::out_of_range("parts", message).blame(0, dim));
+                let error = shape_rules::indivisible("parts", parts, extent, message);
+                return Err(OpError { blame: vec![(0, dim)], ..error });
             }
             vec![extent / parts; parts]
         }
@@ -185,13 +194,16 @@ impl OpRules for Slice {
             };
             if cut.start.checked_add(cut.len).is_none_or(|end| end > extent) {
                 let axis = &x.names()[cut.dim];
-                let message = if cut.len > extent {
-                    format!("a cut of {} along axis {axis}, which has {extent}", cut.len)
-                } else {
-                    format!("a cut of {} from position {} along axis {axis}, which has {extent}", cut.len, cut.start)
+                let error = |arg: &'static str, from: String| {
+                    let message = format!("{} positions{from} of axis {axis}, which has {extent}", cut.len);
+                    OpError::new(codes::E0213, message).at(At::Arg(arg)).blame(0, cut.dim)
                 };
-                let arg = if cut.len > extent { "size" } else { "offset" };
-                return Err(OpError::new(codes::E0213, message).at(At::Arg(arg)).blame(0, cut.dim));
+                if cut.len <= extent {
+                    return Err(error("offset", format!(" from position {}", cut.start)));
+                }
+                let fit = |c: &Cut| c.len.min(x.dims().get(c.dim).copied().unwrap_or(c.len)).to_string();
+                let size: Vec<String> = self.cuts.iter().map(fit).collect();
+                return Err(error("size", String::new()).try_arg("size", size.join("x")));
             }
             dims[cut.dim] = cut.len;
             if cut.len != extent {

@@ -41,10 +41,10 @@ const STARTS: &[Start] = &[
 /// # Errors
 /// E0101 for an unknown start, E0105 to E0107 for its arguments, E0204 for numbers out of range.
 pub fn parse(arg: &'static str, value: &ArgValue, fans: (usize, usize)) -> Result<Init, OpError> {
-    read(value, fans).map_err(|e| e.at(At::Arg(arg)))
+    read(arg, value, fans).map_err(|e| e.at(At::Arg(arg)))
 }
 
-fn read(value: &ArgValue, fans: (usize, usize)) -> Result<Init, OpError> {
+fn read(arg: &'static str, value: &ArgValue, fans: (usize, usize)) -> Result<Init, OpError> {
     let (name, given): (&Name, &[(Option<Name>, ArgValue)]) = match value {
         ArgValue::Word(name) => (name, &[]),
         ArgValue::Call(name, args) => (name, args),
@@ -63,17 +63,22 @@ fn read(value: &ArgValue, fans: (usize, usize)) -> Result<Init, OpError> {
         }
     };
     let Some(start) = STARTS.iter().find(|s| s.name == &**name) else {
-        let hint = nearest(name, WORDS.iter().copied());
-        let hint =
-            hint.map_or_else(|| format!("known are {}", one_of(WORDS)), |n| format!("did you mean `{n}`?"));
-        return Err(OpError::new(codes::E0101, format!("no start of weights is called `{name}`")).note(hint));
+        let error = OpError::new(codes::E0101, format!("no start of weights is called `{name}`"));
+        return Err(match nearest(name, WORDS.iter().copied()) {
+            Some(n) => mended(error.note(format!("did you mean `{n}`?")), arg, n, given),
+            None => error.note(format!("known are {}", one_of(WORDS))),
+        });
     };
-    let x = numbers(start, given)?;
+    let x = numbers(arg, start, given)?;
     make(start.name, &x, fans)
 }
 
 /// The numbers of a start in the order of its row.
-fn numbers(start: &Start, given: &[(Option<Name>, ArgValue)]) -> Result<Vec<f64>, OpError> {
+fn numbers(
+    arg: &'static str,
+    start: &Start,
+    given: &[(Option<Name>, ArgValue)],
+) -> Result<Vec<f64>, OpError> {
     let mut x: Vec<Option<f64>> = start.args.iter().map(|(_, default)| *default).collect();
     for (i, (key, value)) in given.iter().enumerate() {
         let slot = match key {
@@ -82,7 +87,11 @@ fn numbers(start: &Start, given: &[(Option<Name>, ArgValue)]) -> Result<Vec<f64>
                 let names: Vec<&str> = start.args.iter().map(|(n, _)| *n).collect();
                 let error = OpError::new(codes::E0105, format!("`{}` has no argument `{key}`", start.name));
                 match nearest(key, names.iter().copied()) {
-                    Some(n) => error.note(format!("did you mean `{n}`?")),
+                    Some(n) => {
+                        let mut given = given.to_vec();
+                        given[i].0 = Some(n.into());
+                        mended(error.note(format!("did you mean `{n}`?")), arg, start.name, &given)
+                    }
                     None if names.is_empty() => error.note("it takes none"),
                     None => error.note(format!("it takes {}", one_of(&names))),
                 }
@@ -117,6 +126,23 @@ fn numbers(start: &Start, given: &[(Option<Name>, ArgValue)]) -> Result<Vec<f64>
             x.ok_or_else(|| OpError::new(codes::E0106, format!("`{}` needs its `{name}`", start.name)))
         })
         .collect()
+}
+
+/// Adds the call as source text to what is worth trying, where it holds nothing but numbers.
+fn mended(error: OpError, arg: &'static str, name: &str, given: &[(Option<Name>, ArgValue)]) -> OpError {
+    let number = |(key, value): &(Option<Name>, ArgValue)| {
+        let value = match value {
+            ArgValue::Int(i) => i.to_string(),
+            ArgValue::Float(x) => format!("{x:?}"),
+            _ => return None,
+        };
+        Some(key.as_ref().map_or(value.clone(), |k| format!("{k}: {value}")))
+    };
+    match given.iter().map(number).collect::<Option<Vec<String>>>() {
+        Some(args) if args.is_empty() => error.try_arg(arg, name),
+        Some(args) => error.try_arg(arg, format!("{name}({})", args.join(", "))),
+        None => error,
+    }
 }
 
 fn make(name: &str, x: &[f64], (fan_in, fan_out): (usize, usize)) -> Result<Init, OpError> {
