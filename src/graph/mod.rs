@@ -17,6 +17,8 @@ pub mod parse;
 pub mod patch;
 pub mod print;
 pub mod query;
+#[cfg(test)]
+mod tests;
 pub mod verify;
 
 use std::sync::Arc;

@@ -2,7 +2,10 @@
 //! the same time overlap, and the size of the arena, beside the size that no plan can beat.
 //!
 //! Greedy best fit by size (as XNNPACK's memory planner; arXiv 2001.03288 calls it greedy-by-size): the largest block first, each into
-//! the smallest gap that holds it between the blocks placed before which live when it does, else behind them.
+//! the smallest gap that holds it between the blocks placed before which live when it does, else behind them. Where that misses
+//! the bound, other orders are tried: the longest life first among equals, and the most crowded steps first.
+
+use std::cmp::Reverse;
 
 /// Offsets and sizes are multiples of this many bytes: a cache line.
 pub const ALIGN: usize = 64;
@@ -39,14 +42,33 @@ impl Block {
     }
 }
 
-/// Places all blocks.
+/// Places all blocks: by size, and by how much lives beside them; the smaller arena wins.
 pub fn plan(blocks: &[Block]) -> Plan {
-    let mut order: Vec<usize> = (0..blocks.len()).collect();
-    order.sort_by_key(|i| (std::cmp::Reverse(blocks[*i].room()), blocks[*i].first, *i));
+    let crowd: Vec<usize> =
+        blocks.iter().map(|b| live_at(blocks, b.first).max(live_at(blocks, b.last))).collect();
+    let mut by_size: Vec<usize> = (0..blocks.len()).collect();
+    by_size.sort_by_key(|i| (Reverse(blocks[*i].room()), blocks[*i].first, *i));
+    let mut by_life = by_size.clone();
+    by_life.sort_by_key(|i| (Reverse(blocks[*i].room()), Reverse(blocks[*i].last - blocks[*i].first)));
+    let mut by_crowd = by_size.clone();
+    by_crowd.sort_by_key(|i| Reverse(crowd[*i]));
+    let bound = lower_bound(blocks);
+    let mut best = place(blocks, &by_size);
+    for order in [by_life, by_crowd] {
+        if best.1 > bound {
+            let other = place(blocks, &order);
+            best = if other.1 < best.1 { other } else { best };
+        }
+    }
+    Plan { offsets: best.0, size: best.1, lower_bound: bound }
+}
+
+/// Offsets of blocks placed in this order, and the size of the arena.
+fn place(blocks: &[Block], order: &[usize]) -> (Vec<usize>, usize) {
     let mut offsets = vec![0; blocks.len()];
     let mut placed: Vec<usize> = Vec::new();
     let mut size = 0;
-    for i in order {
+    for i in order.iter().copied() {
         let mut taken: Vec<(usize, usize)> = placed
             .iter()
             .filter(|p| blocks[**p].overlaps(&blocks[i]))
@@ -57,7 +79,7 @@ pub fn plan(blocks: &[Block]) -> Plan {
         size = size.max(offsets[i] + blocks[i].room());
         placed.push(i);
     }
-    Plan { offsets, size, lower_bound: lower_bound(blocks) }
+    (offsets, size)
 }
 
 /// The start of the smallest gap of at least `room` between the `taken` ranges, which are sorted; else their end.
@@ -75,10 +97,12 @@ fn best_fit(taken: &[(usize, usize)], room: usize) -> usize {
 }
 
 fn lower_bound(blocks: &[Block]) -> usize {
-    let live_at = |step: usize| -> usize {
-        blocks.iter().filter(|b| b.first <= step && step <= b.last).map(Block::room).sum()
-    };
-    blocks.iter().map(|b| live_at(b.first)).max().unwrap_or(0)
+    blocks.iter().map(|b| live_at(blocks, b.first)).max().unwrap_or(0)
+}
+
+/// Bytes that live at a step.
+fn live_at(blocks: &[Block], step: usize) -> usize {
+    blocks.iter().filter(|b| b.first <= step && step <= b.last).map(Block::room).sum()
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ mod fuse;
 mod identity;
 mod layout;
 mod norm;
+#[cfg(test)]
+mod tests;
 
 use crate::graph::Graph;
 use crate::graph::patch::Work;
@@ -82,18 +84,4 @@ pub fn run(graph: Graph, level: Level) -> Result<Work, PassError> {
         }
     }
     Ok(work)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_pass_stands_after_those_it_needs() {
-        for (i, pass) in PASSES.iter().enumerate() {
-            for before in pass.after {
-                assert!(PASSES[..i].iter().any(|p| p.name == *before), "`{}` after `{before}`", pass.name);
-            }
-        }
-    }
 }
