@@ -51,9 +51,7 @@ fn no_text_makes_the_parser_panic() {
     let words: Vec<&str> = TEXT.split_inclusive(' ').collect();
     for skip in 0..words.len() {
         let text: String = words.iter().enumerate().filter(|(i, _)| *i != skip).map(|(_, w)| *w).collect();
-        if let Ok(g) = parse(&text) {
-            let _ = verify(&g);
-        }
+        let _ = parse(&text);
     }
 }
 

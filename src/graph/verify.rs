@@ -9,6 +9,8 @@
 //!    member before it and no other member; all but the last are used by the next member only and are no output.
 //! 5. Either no value has a layout or every value that memory holds has one, of its rank; inputs and outputs have the order
 //!    of their ports and no halo; what each operation wants of its operands and its group's result is there.
+//!
+//! The number of an operation's operands is taken on trust: shape rules index their inputs.
 
 use super::{Def, Graph, Port, Value, ValueId};
 use crate::ops::init::Init;

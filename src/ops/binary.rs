@@ -5,6 +5,7 @@
 //! stands for any. Between weights (in folded graphs) the shorter one's dimensions are the first of the longer one's.
 //! A number stands left or right of the only operand, as in `1 - x` and `x / 255`.
 
+use super::role::Role;
 use super::args::{ArgTy, Attr, Attrs, CallArgs};
 use super::case::{Case, Fill, act, weight};
 use super::init::{self, Init};
@@ -417,6 +418,10 @@ impl OpRules for Binary {
 
     fn scalar(&self) -> Option<ScalarFn<'_>> {
         Some(self.scalar_fn())
+    }
+
+    fn role(&self) -> Role {
+        Role::Plain
     }
 
     fn cost(&self, inputs: &[&TensorTy], out: &TensorTy) -> Cost {

@@ -1,6 +1,7 @@
 //! Joins tensors one after the other along the channels or a grid axis: with parts `x_0, x_1, …` of extents `e_0, e_1, …`
 //! along the axis, `y[…, e_0 + … + e_(k-1) + i, …] = x_k[…, i, …]`.
 
+use super::role::Role;
 use super::args::{ArgTy, Attr, Attrs, CallArgs};
 use super::case::{Case, act};
 use super::lower::{LowerCx, ScalarFn, Wants};
@@ -176,6 +177,10 @@ impl OpRules for Concat {
 
     fn scalar(&self) -> Option<ScalarFn<'_>> {
         None
+    }
+
+    fn role(&self) -> Role {
+        Role::Plain
     }
 
     fn cost(&self, _inputs: &[&TensorTy], _out: &TensorTy) -> Cost {

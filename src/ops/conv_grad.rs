@@ -5,6 +5,7 @@
 //! Inputs: `x` and `dy`, the gradient by the layer's output. The result has the dimensions of the layer's weight. It is the
 //! weight gradient of the transposed layer as well, with `x` and `dy` exchanged.
 
+use super::role::Role;
 use super::args::Attrs;
 use super::case::Case;
 use super::conv_nest::{guard, seen, serial};
@@ -143,6 +144,10 @@ impl OpRules for ConvGrad {
 
     fn scalar(&self) -> Option<ScalarFn<'_>> {
         None
+    }
+
+    fn role(&self) -> Role {
+        Role::Plain
     }
 
     fn cost(&self, inputs: &[&TensorTy], _out: &TensorTy) -> Cost {

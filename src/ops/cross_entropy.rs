@@ -7,6 +7,7 @@
 //! * A label `[c: K]` holds `q` itself.
 //! * `smooth: s` mixes: `(1 - s) q + s / K` (Szegedy et al. 2016).
 
+use super::role::Role;
 use super::args::{ArgTy, Attr, Attrs, CallArgs};
 use super::case::{Case, Fill, act};
 use super::loss::{per_sample, same_shape};
@@ -277,6 +278,10 @@ impl OpRules for CrossEntropy {
 
     fn scalar(&self) -> Option<ScalarFn<'_>> {
         None
+    }
+
+    fn role(&self) -> Role {
+        Role::Plain
     }
 
     fn cost(&self, inputs: &[&TensorTy], _out: &TensorTy) -> Cost {

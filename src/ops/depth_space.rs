@@ -5,6 +5,7 @@
 //!   `k = c * B + s` for `crd` (PyTorch's pixel shuffle, Shi et al. 2016);
 //! * `space_to_depth`: its inverse, `y[n, k, p] = x[n, c, p * b + s]`, `C * B` channels.
 
+use super::role::Role;
 use super::args::{ArgTy, Attr, Attrs, CallArgs};
 use super::case::{Case, act};
 use super::lower::{LowerCx, ScalarFn, Wants};
@@ -260,6 +261,10 @@ impl OpRules for DepthSpace {
 
     fn scalar(&self) -> Option<ScalarFn<'_>> {
         None
+    }
+
+    fn role(&self) -> Role {
+        Role::Plain
     }
 
     fn cost(&self, _inputs: &[&TensorTy], _out: &TensorTy) -> Cost {

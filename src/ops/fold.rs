@@ -7,6 +7,7 @@
 //! * `weight`: `w'[i] = w[i] * s[channel(i)]`                                inputs `w, s`
 //! * `apply`:  `y[n, c, p] = x[n, c, p] * s[c] + t[c]`                       inputs `x, s, t`; the only one on activations
 
+use super::role::Role;
 use super::args::{Attr, Attrs};
 use super::case::{Case, Fill};
 use super::lower::{LowerCx, ScalarFn, Wants, elementwise};
@@ -208,6 +209,10 @@ impl OpRules for Fold {
             // On weights nothing is gained by fusing, and operands meet by position.
             Self::Gain { .. } | Self::Shift | Self::Weight(_) => None,
         }
+    }
+
+    fn role(&self) -> Role {
+        Role::Plain
     }
 
     fn cost(&self, _inputs: &[&TensorTy], out: &TensorTy) -> Cost {

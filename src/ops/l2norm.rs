@@ -1,5 +1,6 @@
 //! Unit length across channels: `y[c] = x[c] / max(sqrt(Σ_k x[k]^2), eps)` at each grid position.
 
+use super::role::Role;
 use super::args::{ArgTy, Attr, Attrs, CallArgs};
 use super::case::{Case, Fill, act};
 use super::lower::{LowerCx, ScalarFn, Wants};
@@ -104,6 +105,10 @@ impl OpRules for L2Norm {
 
     fn scalar(&self) -> Option<ScalarFn<'_>> {
         None
+    }
+
+    fn role(&self) -> Role {
+        Role::Plain
     }
 
     fn cost(&self, _inputs: &[&TensorTy], out: &TensorTy) -> Cost {

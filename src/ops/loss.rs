@@ -7,6 +7,7 @@
 //!
 //! `l1` and `l2` are sums, not means: `Σ |d|` and `Σ d^2`; of one tensor alone, the penalties `Σ |p|` and `Σ p^2`.
 
+use super::role::Role;
 use super::args::{ArgTy, Attr, Attrs, CallArgs};
 use super::case::{Case, Fill, act};
 use super::lower::{LowerCx, ScalarFn, Wants};
@@ -345,6 +346,10 @@ impl OpRules for Loss {
 
     fn scalar(&self) -> Option<ScalarFn<'_>> {
         None
+    }
+
+    fn role(&self) -> Role {
+        Role::Plain
     }
 
     fn cost(&self, inputs: &[&TensorTy], _out: &TensorTy) -> Cost {

@@ -2,6 +2,7 @@
 //! `y[c] = x[c] / (k + alpha / size * Σ_j x[j]^2)^beta`, `j` over the channels `c - floor(size / 2) ..= c + floor((size - 1) / 2)`
 //! that exist. `alpha` is divided by `size`, as in ONNX and PyTorch.
 
+use super::role::Role;
 use super::args::{ArgTy, Attr, Attrs, CallArgs};
 use super::case::{Case, act};
 use super::lower::{LowerCx, ScalarFn, Wants};
@@ -145,6 +146,10 @@ impl OpRules for Lrn {
 
     fn scalar(&self) -> Option<ScalarFn<'_>> {
         None
+    }
+
+    fn role(&self) -> Role {
+        Role::Plain
     }
 
     fn cost(&self, _inputs: &[&TensorTy], out: &TensorTy) -> Cost {

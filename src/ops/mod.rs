@@ -140,9 +140,7 @@ pub trait OpRules {
 
     /// What rewriting passes may know of it: an identity, a normalisation by stored statistics, an operation linear in its
     /// weight, or [`role::Role::Plain`].
-    fn role(&self) -> role::Role {
-        role::Role::Plain
-    }
+    fn role(&self) -> role::Role;
 
     /// Work of one forward pass over the whole batch.
     fn cost(&self, inputs: &[&TensorTy], out: &TensorTy) -> Cost;

@@ -9,6 +9,7 @@
 //! The variance is summed in a second pass over `(x - mean)^2`: no cancellation. Inputs: x, and unless `affine: false`,
 //! weight and bias.
 
+use super::role::Role;
 use super::args::{ArgTy, Attr, Attrs, CallArgs};
 use super::case::{Case, Fill, act, weight};
 use super::init::Init;
@@ -277,6 +278,10 @@ impl OpRules for Norm {
 
     fn scalar(&self) -> Option<ScalarFn<'_>> {
         None
+    }
+
+    fn role(&self) -> Role {
+        Role::Plain
     }
 
     fn cost(&self, inputs: &[&TensorTy], out: &TensorTy) -> Cost {

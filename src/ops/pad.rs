@@ -1,6 +1,7 @@
 //! More positions around the grid: `y[p] = x[p - lo]` inside; outside a constant, the reflected input (without its edge
 //! twice: `x[-i] = x[i]`), or the nearest input.
 
+use super::role::Role;
 use super::args::{ArgTy, Attr, Attrs, CallArgs};
 use super::case::{Case, act};
 use super::lower::{LowerCx, ScalarFn, Wants};
@@ -215,6 +216,10 @@ impl OpRules for Pad {
 
     fn scalar(&self) -> Option<ScalarFn<'_>> {
         None
+    }
+
+    fn role(&self) -> Role {
+        Role::Plain
     }
 
     fn cost(&self, _inputs: &[&TensorTy], _out: &TensorTy) -> Cost {

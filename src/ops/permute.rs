@@ -1,6 +1,7 @@
 //! The grid axes in another order: dimension `2 + a` of the output is dimension `2 + order[a]` of the input. The resolver
 //! inserts it where two tensors have the same axes in different orders; the language has no name for it.
 
+use super::role::Role;
 use super::args::{Attr, Attrs};
 use super::case::{Case, act};
 use super::lower::{LowerCx, ScalarFn, Wants};
@@ -98,6 +99,10 @@ impl OpRules for Permute {
 
     fn scalar(&self) -> Option<ScalarFn<'_>> {
         None
+    }
+
+    fn role(&self) -> Role {
+        Role::Plain
     }
 
     fn cost(&self, _inputs: &[&TensorTy], _out: &TensorTy) -> Cost {

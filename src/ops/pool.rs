@@ -7,6 +7,7 @@
 //!   taps on input or padding). `partial: true` keeps a last window that runs over the end, cut (figure 9.10).
 //! * NaN anywhere in a window gives NaN.
 
+use super::role::Role;
 use super::args::{ArgTy, Attrs};
 use super::case::{Case, Fill};
 use super::conv_nest::{guard, seen, serial};
@@ -453,6 +454,10 @@ impl OpRules for Pool {
 
     fn scalar(&self) -> Option<ScalarFn<'_>> {
         None
+    }
+
+    fn role(&self) -> Role {
+        Role::Plain
     }
 
     fn cost(&self, inputs: &[&TensorTy], out: &TensorTy) -> Cost {

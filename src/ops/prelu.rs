@@ -1,6 +1,7 @@
 //! The rectifier with a learnt slope (He et al. 2015): `y = x` where `x > 0`, else `weight[c] x`. Inputs: x, weight `[c: C]`,
 //! or `[c: 1]` with `shared: true`.
 
+use super::role::Role;
 use super::args::{ArgTy, Attrs, CallArgs};
 use super::case::{Case, act, weight};
 use super::init::Init;
@@ -105,6 +106,10 @@ impl OpRules for PRelu {
 
     fn scalar(&self) -> Option<ScalarFn<'_>> {
         Some(Box::new(|_, r| slope(r[0].into(), r[1].into())))
+    }
+
+    fn role(&self) -> Role {
+        Role::Plain
     }
 
     fn cost(&self, _inputs: &[&TensorTy], out: &TensorTy) -> Cost {

@@ -4,6 +4,7 @@
 //!
 //! The batch stays. Between weights (in folded graphs) `reshape` also renames dimensions.
 
+use super::role::Role;
 use super::args::{ArgTy, ArgValue, Attr, Attrs, CallArgs};
 use super::case::{Case, act, weight};
 use super::lower::{LowerCx, ScalarFn, Wants};
@@ -209,6 +210,10 @@ impl OpRules for Reshape {
 
     fn scalar(&self) -> Option<ScalarFn<'_>> {
         None
+    }
+
+    fn role(&self) -> Role {
+        Role::Plain
     }
 
     fn cost(&self, _inputs: &[&TensorTy], _out: &TensorTy) -> Cost {

@@ -8,6 +8,7 @@
 //! `nearest` takes the input at `ceil(s - 1/2)` (a tie goes down, as ONNX's default says), at `floor(s)` for `asymmetric`
 //! (PyTorch's `nearest`); `linear` mixes the two neighbours of `s` along every axis; positions outside are those of the edge. `s` is rational and computed exactly.
 
+use super::role::Role;
 use super::args::{ArgTy, Attr, Attrs, CallArgs};
 use super::case::{Case, act};
 use super::lower::{LowerCx, ScalarFn, Wants};
@@ -317,6 +318,10 @@ impl OpRules for Resize {
 
     fn scalar(&self) -> Option<ScalarFn<'_>> {
         None
+    }
+
+    fn role(&self) -> Role {
+        Role::Plain
     }
 
     fn cost(&self, _inputs: &[&TensorTy], out: &TensorTy) -> Cost {

@@ -1,6 +1,7 @@
 //! Channel shuffle (Zhang et al. 2018): channels as `g` groups of `C / g`, transposed:
 //! `y[j * g + i] = x[i * (C / g) + j]`.
 
+use super::role::Role;
 use super::args::{ArgTy, Attr, Attrs, CallArgs};
 use super::case::{Case, act};
 use super::lower::{LowerCx, ScalarFn, Wants};
@@ -105,6 +106,10 @@ impl OpRules for Shuffle {
 
     fn scalar(&self) -> Option<ScalarFn<'_>> {
         None
+    }
+
+    fn role(&self) -> Role {
+        Role::Plain
     }
 
     fn cost(&self, _inputs: &[&TensorTy], _out: &TensorTy) -> Cost {

@@ -1,6 +1,7 @@
 //! A box cut out of a tensor, `y[…, i, …] = x[…, start + i, …]` along some dimensions: `crop` cuts the grid, `split` cuts a
 //! tensor into parts along one axis.
 
+use super::role::Role;
 use super::args::{ArgTy, ArgValue, Attr, Attrs, CallArgs};
 use super::case::{Case, act};
 use super::lower::{LowerCx, ScalarFn, Wants};
@@ -239,6 +240,10 @@ impl OpRules for Slice {
 
     fn scalar(&self) -> Option<ScalarFn<'_>> {
         None
+    }
+
+    fn role(&self) -> Role {
+        Role::Plain
     }
 
     fn cost(&self, _inputs: &[&TensorTy], _out: &TensorTy) -> Cost {

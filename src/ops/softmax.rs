@@ -1,6 +1,7 @@
 //! Softmax over the channels of each grid position, `y[c] = e^(x[c] - m) / Σ_k e^(x[k] - m)` with `m` the greatest of them
 //! (which cancels and keeps e^ from overflowing), and its logarithm `x[c] - m - log Σ_k e^(x[k] - m)`.
 
+use super::role::Role;
 use super::args::{Attr, Attrs};
 use super::case::{Case, Fill, act};
 use super::lower::{LowerCx, ScalarFn, Wants};
@@ -125,6 +126,10 @@ impl OpRules for Softmax {
 
     fn scalar(&self) -> Option<ScalarFn<'_>> {
         None
+    }
+
+    fn role(&self) -> Role {
+        Role::Plain
     }
 
     fn cost(&self, _inputs: &[&TensorTy], out: &TensorTy) -> Cost {

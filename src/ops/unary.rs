@@ -6,6 +6,7 @@
 
 mod rows;
 
+use super::role::Role;
 use super::args::{ArgTy, Attr, Attrs, CallArgs};
 use super::case::{Case, Fill, act};
 use super::lower::{LowerCx, ScalarFn, Wants};
@@ -241,6 +242,10 @@ impl OpRules for Unary {
 
     fn scalar(&self) -> Option<ScalarFn<'_>> {
         Some(self.scalar_fn())
+    }
+
+    fn role(&self) -> Role {
+        Role::Plain
     }
 
     fn cost(&self, _inputs: &[&TensorTy], out: &TensorTy) -> Cost {

@@ -1,5 +1,6 @@
 //! Nearest-neighbour upsampling by an integer factor per grid axis: `y[n, c, p] = x[n, c, floor(p / f)]`.
 
+use super::role::Role;
 use super::args::{ArgTy, Attr, Attrs, CallArgs};
 use super::case::Case;
 use super::lower::{LowerCx, ScalarFn, Wants};
@@ -115,6 +116,10 @@ impl OpRules for Upsample {
 
     fn scalar(&self) -> Option<ScalarFn<'_>> {
         None
+    }
+
+    fn role(&self) -> Role {
+        Role::Plain
     }
 
     fn cost(&self, _inputs: &[&TensorTy], _out: &TensorTy) -> Cost {
