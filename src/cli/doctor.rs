@@ -1,9 +1,12 @@
 //! `cnnc doctor`: the machine and the build as cnnc sees them.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use super::args::Doctor;
 use super::out::{Failure, Out};
+use crate::session::Isa;
+use crate::session::machine::peak_speeds;
 
 pub(super) fn run(args: &Doctor, out: Out) -> Result<(), Failure> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -15,7 +18,10 @@ pub(super) fn run(args: &Doctor, out: Out) -> Result<(), Failure> {
             .into_iter()
             .filter_map(|name| Some((name, std::env::var_os(name)?.to_string_lossy().into_owned())))
             .collect();
+    let peaks = peak_speeds(&Isa::detect(), Duration::from_millis(20));
     if args.json {
+        let peaks: serde_json::Map<String, serde_json::Value> =
+            peaks.iter().map(|p| (p.bits.to_string(), (p.operations_per_second / 1e9).into())).collect();
         let variables: serde_json::Map<String, serde_json::Value> =
             variables.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
         let value = serde_json::json!({
@@ -25,6 +31,7 @@ pub(super) fn run(args: &Doctor, out: Out) -> Result<(), Failure> {
             "threads": threads,
             "cpu_features": have,
             "cpu_features_missing": lack,
+            "peak_gflops_per_core": peaks,
             "operations": crate::ops::infos().len(),
             "error_codes": crate::support::codes::ALL.len(),
             "environment": variables,
@@ -40,6 +47,10 @@ pub(super) fn run(args: &Doctor, out: Out) -> Result<(), Failure> {
     row("threads", format!("{threads} (what the process may use)"));
     row("CPU has", have.join(" "));
     row("CPU lacks", lack.join(" "));
+    for p in peaks {
+        let speed = p.operations_per_second / 1e9;
+        row("peak, a core", format!("{speed:.0} GFLOP/s with vectors of {} bits", p.bits));
+    }
     row("operations", crate::ops::infos().len().to_string());
     row("error codes", crate::support::codes::ALL.len().to_string());
     for (name, value) in variables {

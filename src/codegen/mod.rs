@@ -1,6 +1,7 @@
 //! Loop nests to machine code in one module.
 //!
-//! In: verified nests ([`crate::loops::Nest`]) and a target ([`Isa`]). Out: [`Code`], which owns executable memory and one
+//! In: verified nests ([`crate::loops::Nest`]), or kernels assembled elsewhere, and a target
+//! ([`Isa`](crate::kernels::isa::Isa)). Out: [`Code`], which owns executable memory and one
 //! [`Entry`](crate::runtime::call::Entry) per nest: `extern "C" fn(bufs: *const *mut f32, begin: i64, end: i64)`.
 //!
 //! Invariants: code calls nothing, allocates nothing, locks nothing; indices are not checked, because the verifier of the
@@ -24,7 +25,7 @@ mod tests;
 
 use std::fmt;
 
-pub use module::{Code, clif_text, compile};
+pub use module::{Code, assembled, clif_text, compile};
 
 /// Code could not be made. None of these is a user's mistake.
 #[derive(Clone, Debug, PartialEq, Eq)]

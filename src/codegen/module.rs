@@ -17,10 +17,11 @@ use cranelift_codegen::settings::{self, Configurable};
 use cranelift_codegen::{Context, FinalizedMachReloc};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_jit::{JITBuilder, JITModule};
-use cranelift_module::{DataDescription, DataId, FuncId, Module, ModuleReloc};
+use cranelift_module::{DataDescription, DataId, FuncId, Module, ModuleError, ModuleReloc};
 
 use super::emit::{Emitter, Features};
 use super::{CodegenError, listing};
+use crate::kernels::Kernel;
 use crate::kernels::isa::{Feature, Isa};
 use crate::loops::{BufDecl, Nest};
 use crate::runtime::call::{BufSpec, Entry, RawFn};
@@ -115,6 +116,35 @@ pub fn compile(nests: &[Nest], isa: &Isa) -> Result<Code, CodegenError> {
     Ok(Code { entries, bytes: places.iter().map(|p| bytes[*p].clone()).collect(), size })
 }
 
+/// Puts assembled kernels into a module of their own, one entry each.
+///
+/// # Errors
+/// There is no memory for code.
+pub fn assembled(kernels: &[Kernel], isa: &Isa) -> Result<Vec<Entry>, CodegenError> {
+    let fail = |nest: &str, message: String| CodegenError::Backend { nest: nest.to_owned(), message };
+    let builder = JITBuilder::with_isa(target(isa)?, cranelift_module::default_libcall_names());
+    let mut module = JITModule::new(builder);
+    let mut ids: Vec<FuncId> = Vec::with_capacity(kernels.len());
+    for kernel in kernels {
+        let refused = |e: ModuleError| fail(&kernel.name, e.to_string());
+        let id = module.declare_anonymous_function(&signature()).map_err(refused)?;
+        module.define_function_bytes(id, CODE_ALIGN, &kernel.bytes, &[]).map_err(refused)?;
+        ids.push(id);
+    }
+    module.finalize_definitions().map_err(|e| fail("module", e.to_string()))?;
+    let code: Vec<*const u8> = ids.iter().map(|id| module.get_finalized_function(*id)).collect();
+    let owner = Arc::new(Owner(Mutex::new(Some(module))));
+    let entry = |(kernel, code): (&Kernel, *const u8)| {
+        let bufs =
+            kernel.bufs.iter().map(|(len, writable)| BufSpec { len: *len, writable: *writable }).collect();
+        // SAFETY: a kernel has the signature of `RawFn`.
+        let code = unsafe { std::mem::transmute::<*const u8, RawFn>(code) };
+        // SAFETY: `owner` frees the code when dropped, not before; `kernels` promises what its description of buffers says.
+        unsafe { Entry::new(code, &kernel.name, bufs, kernel.chunks, owner.clone()) }
+    };
+    Ok(kernels.iter().zip(code).map(entry).collect())
+}
+
 /// The nests that differ in more than names, and for each of `nests` the position of its equal among them.
 fn distinct(nests: &[Nest]) -> (Vec<&Nest>, Vec<usize>) {
     let mut distinct: Vec<&Nest> = Vec::new();
@@ -149,6 +179,9 @@ pub fn clif_text(nest: &Nest, isa: &Isa) -> Result<String, CodegenError> {
     let mut frontend = FunctionBuilderContext::new();
     Ok(function(nest, isa, &*target(isa)?, &tables, &mut frontend)?.display().to_string())
 }
+
+/// Functions begin at a cache line.
+const CODE_ALIGN: u64 = 64;
 
 /// Fewer nests than this are not worth a thread of their own.
 const NESTS_PER_THREAD: usize = 4;
@@ -214,7 +247,7 @@ fn compile_one(
     Ok(Compiled {
         bytes: code.code_buffer().to_vec(),
         relocs: code.buffer.relocs().to_vec(),
-        alignment: u64::from(code.buffer.alignment).max(64),
+        alignment: u64::from(code.buffer.alignment).max(CODE_ALIGN),
         clif: std::mem::replace(&mut context.func, Function::new()),
     })
 }

@@ -9,6 +9,7 @@ pub mod dump;
 pub mod error;
 pub mod files;
 pub mod layers;
+pub mod machine;
 pub mod model;
 pub mod observe;
 pub mod options;

@@ -261,3 +261,21 @@ fn malformed_nests_are_errors() {
     let e = compile(&[nest], &Isa::baseline()).map(|_| ()).expect_err("a store into no buffer");
     assert!(e.to_string().starts_with("nest `add`: "), "{e}");
 }
+
+#[test]
+fn assembled_kernels_run_beside_compiled_code() {
+    for isa in levels() {
+        let peaks = crate::kernels::peak::peaks(&isa, 1000);
+        let kernels: Vec<_> = peaks.iter().map(|p| p.kernel.clone()).collect();
+        let entries = super::assembled(&kernels, &isa).unwrap_or_else(|e| panic!("{e}"));
+        for (entry, peak) in entries.iter().zip(&peaks) {
+            let mut buf = [2.0; 16];
+            entry.run(&mut [&mut buf]).expect("a buffer of 16");
+            // 12 chains add 2 * 2, or half of them add 2, in each of 1000 chunks.
+            let sum = if isa.has(crate::kernels::isa::Feature::Fma) { 48_000.0 } else { 12_000.0 };
+            let lanes = peak.bits / 32;
+            assert_eq!(buf[..lanes], vec![sum; lanes], "{} at {}", peak.kernel.name(), isa.name());
+            assert_eq!(buf[lanes..], vec![2.0; 16 - lanes]);
+        }
+    }
+}
