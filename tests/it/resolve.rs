@@ -49,3 +49,32 @@ fn examples_of_operations_pass_without_a_word() {
     }
     assert!(all.is_empty(), "{all}");
 }
+
+/// Each ends with an error, soon, on the small stack of a test's thread.
+#[test]
+fn hostile_programs_end() {
+    let net = |body: &str| format!("net N(x: [c: 4, h: 8, w: 8]) {{ {body} }}");
+    let blocks: String = (0..100).map(|i| format!("block b{i}(x) {{ x |> b{} }}\n", i + 1)).collect();
+    let doubling: String =
+        (0..40).map(|i| format!("block d{i}(x) {{ x |> d{} |> d{} }}\n", i + 1, i + 1)).collect();
+    let sums: String = (0..60).map(|i| format!("const k{i} = k{0} + k{0} + k{0}\n", i + 1)).collect();
+    let programs = [
+        format!("{blocks}block b100(x) {{ x |> relu }}\n{}", net("x |> b0")),
+        format!("{doubling}block d40(x) {{ x |> relu }}\n{}", net("x |> d0")),
+        format!("{sums}const k60 = 9223372036854775807\n{}", net("x |> conv(k0, 1x1)")),
+        net(&format!("x |> conv({}1, 1x1)", "1 + ".repeat(900))),
+        net(&format!("{}x{}", "relu(".repeat(60), ")".repeat(60) + " + y")),
+        net("x |> repeat 10000 { it |> repeat 10000 { it |> repeat 10000 { it } } }"),
+        net("x |> repeat 10000 { it |> upsample(2) }"),
+        net(&format!("x |> conv(4, 1x1){} |> conv(0, 1x1)", " |> relu".repeat(3000))),
+        "table T: 1000000 -> 1000000 { i, o if i == o }".to_owned(),
+        net("x |> conv(9223372036854775807, 9223372036854775807x9223372036854775807)"),
+        net("x |> pad(9223372036854775807) |> conv(4, 3x3, dilate: 4611686018427387904)"),
+    ];
+    for text in &programs {
+        let (program, said) = check("hostile", text);
+        let head: String = text.chars().take(60).collect();
+        assert!(program.has_errors(), "`{head}` checks\n{said}");
+        assert!(said.len() < 200_000, "`{head}`: {} bytes of messages", said.len());
+    }
+}
