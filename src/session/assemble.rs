@@ -69,6 +69,7 @@ pub fn assemble(
     let work = timer.time("passes", || passes::run(graph, level))?;
     let steps = timer.time("lower", || lower(&work.graph))?;
     let nests = timer.time("schedule", || steps.iter().map(|s| schedule(s.nest.clone(), target)).collect());
+    // Not in place: the runtime refuses a step that stores into what it reads.
     let memory = timer.time("plan", || memory(&work.graph, &steps, false));
     let program = Assembled { work, steps, nests, memory };
     if cfg!(debug_assertions) {
