@@ -36,7 +36,7 @@ fn every_operation_s_example_checks() {
 fn every_program_in_the_documents_checks() {
     let mut seen = 0;
     let mut wrong = Vec::new();
-    for path in ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md"] {
+    for path in ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "docs/language.md"] {
         let text = read(&root().join(path));
         for (_, program) in blocks(&text).into_iter().filter(|b| b.0 == "cnn") {
             seen += 1;
