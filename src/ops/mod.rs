@@ -1,4 +1,4 @@
-//! The catalogue of operations: one file each, one row each in the [`ops!`] table.
+//! The catalogue of operations: one file each, one row each in the `ops!` table.
 //!
 //! A file reads in a fixed order: `//!` semantics as mathematics with its source, the struct of attributes, `INFO` rows (what
 //! the language calls it, its arguments, how a call becomes the struct), `infer`, `reference`, `lower`, `cases`.

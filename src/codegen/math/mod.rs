@@ -1,4 +1,4 @@
-//! Functions of numbers as straight-line code, for one `f32` and for [`F32X4`](types::F32X4) alike, written once for both:
+//! Functions of numbers as straight-line code, for one `f32` and for `F32X4` alike, written once for both:
 //! every helper takes its type from its operand.
 //!
 //! Invariants: no calls, no branches; only what SSE2 offers unless [`Features`] says more; a scalar and a lane give the same
