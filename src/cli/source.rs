@@ -4,11 +4,9 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use super::out::{Failure, Out};
-use crate::session::{PROGRAM_BYTES_MAX, syntax};
+use super::out::Failure;
+use crate::session::PROGRAM_BYTES_MAX;
 use crate::support::codes;
-use crate::support::diag::Diagnostic;
-use crate::support::span::Sources;
 
 /// The bytes of a program, `-` being standard input; of one that is too large only so many that this shows.
 ///
@@ -44,13 +42,4 @@ pub(super) fn name(path: &Path, stdin_filename: Option<&Path>) -> String {
         (true, None) => "<stdin>".to_owned(),
         (false, _) => path.display().to_string(),
     }
-}
-
-/// Reports the syntax errors of a text; whether there are any.
-pub(super) fn syntax_errors(name: &str, text: &str, out: Out) -> bool {
-    let mut sources = Sources::default();
-    let file = sources.add(name, text);
-    let diagnostics = syntax(&sources, file).1;
-    out.diagnostics(&diagnostics, &sources);
-    diagnostics.iter().any(Diagnostic::is_error)
 }

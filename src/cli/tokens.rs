@@ -1,5 +1,5 @@
-//! Words and signs of a source text with its comments, for the formatter and the REPL: text in, tokens with the white space before each
-//! out. The tokens joined with their gaps are the text again. Nothing is rejected; that is the parser's business.
+//! Words and signs of a source text with its comments, for the REPL: text in, tokens out. Nothing is
+//! rejected; that is the parser's business.
 
 /// One word or sign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -8,13 +8,9 @@ pub(crate) struct Token<'a> {
     pub(crate) kind: Kind,
     /// Its text.
     pub(crate) text: &'a str,
-    /// Line breaks before it.
-    pub(crate) breaks: usize,
-    /// Characters between it and the token or line break before it.
-    pub(crate) gap: usize,
 }
 
-/// What a token is, as far as spacing cares.
+/// What a token is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// `# …` up to the end of its line.
@@ -40,14 +36,12 @@ pub(crate) fn tokens(text: &str) -> Vec<Token<'_>> {
     let mut rest = text;
     loop {
         let trimmed = rest.trim_start();
-        let space = &rest[..rest.len() - trimmed.len()];
         if trimmed.is_empty() {
             return all;
         }
         let (kind, len) = first(trimmed);
-        let gap = space.rsplit('\n').next().unwrap_or("").chars().count();
         let text = trimmed[..len].trim_end_matches('\r').trim_end_matches([' ', '\t']);
-        all.push(Token { kind, text, breaks: space.matches('\n').count(), gap });
+        all.push(Token { kind, text });
         rest = &trimmed[len..];
     }
 }

@@ -24,7 +24,7 @@ pub mod weights;
 pub use crate::facts::{AxisField, Facts, Row, facts};
 pub use crate::graph::ValueId;
 pub use crate::kernels::isa::Isa;
-pub use crate::parse::{FILE_MAX as PROGRAM_BYTES_MAX, parse as syntax};
+pub use crate::parse::{FILE_MAX as PROGRAM_BYTES_MAX, format};
 pub use crate::resolve::{Loader, Network, NoFiles, Program, why};
 pub use compiler::{Checked, Compiler};
 pub use dump::Emit;

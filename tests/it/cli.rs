@@ -195,7 +195,7 @@ fn a_missing_net_names_those_that_are_there() {
 #[test]
 fn fmt_formats_in_place_and_as_a_check() {
     let dir = scratch("fmt");
-    let (untidy, tidy) = ("net  N ( x:[c:1] ){x|>relu}\n", "net  N (x: [c: 1]) { x |> relu }\n");
+    let (untidy, tidy) = ("net  N ( x:[c:1] ){x|>relu}\n", "net N(x: [c: 1]) { x |> relu }\n");
     std::fs::write(dir.join("n.cnn"), untidy).expect("scratch");
     let checked = cnnc(&dir, &["fmt", "--check", "n.cnn"]);
     assert!(checked.code == 1 && checked.out == "n.cnn\n", "{checked:?}");

@@ -1,12 +1,12 @@
-//! `cnnc fmt`: programs in their one form, in place, or as a check.
-
-mod layout;
+//! `cnnc fmt`: programs in their one layout, in place, or as a check. The layout itself is the parser's business.
 
 use std::path::{Path, PathBuf};
 
 use super::args::Fmt;
 use super::out::{Failure, Out};
 use super::source;
+use crate::session::format;
+use crate::support::span::Sources;
 
 pub(super) fn run(args: &Fmt, out: Out) -> Result<(), Failure> {
     let stdin = vec![PathBuf::from("-")];
@@ -16,11 +16,16 @@ pub(super) fn run(args: &Fmt, out: Out) -> Result<(), Failure> {
     for path in files {
         let text = source::text(path)?;
         let name = source::name(path, args.stdin_filename.as_deref());
-        if source::syntax_errors(&name, &text, out) {
-            failed = true;
-            continue;
-        }
-        let formatted = layout::layout(&text);
+        let mut sources = Sources::default();
+        let file = sources.add(&name, &text);
+        let formatted = match format(&sources, file) {
+            Ok(formatted) => formatted,
+            Err(diagnostics) => {
+                out.diagnostics(&diagnostics, &sources);
+                failed = true;
+                continue;
+            }
+        };
         let changed = formatted != text;
         unformatted += usize::from(changed);
         match (args.check, path == Path::new("-")) {
