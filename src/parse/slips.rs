@@ -275,7 +275,7 @@ fn static_param(site: &Site<'_>) -> Option<Diagnostic> {
     if site.expected == [Rule::colon] && matches!(site.word(0), ")" | ",") {
         let diag = site
             .error(format!("the parameter `{}` needs its type", site.word(-1)))
-            .note("types are int, float, bool, str, extent, list, table, pad, any");
+            .note("types are int, float, bool, str, extent, list, table, pad, layer, any");
         return Some(mended(diag, site.end(), ": int", format!("`{}: int`", site.word(-1))));
     }
     None
