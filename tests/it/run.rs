@@ -177,7 +177,8 @@ fn the_photograph_becomes_a_picture_of_edges() {
     let dir = scratch("photograph");
     let out = dir.join("edges.png");
     let picture = format!("{}", out.display());
-    let args = ["run", "examples/edges.cnn", "--set", "H=512", "--set", "W=512", "--input"];
+    let args =
+        ["run", "examples/edges.cnn", "--net", "EdgePicture", "--set", "H=512", "--set", "W=512", "--input"];
     let mut args = args.to_vec();
     args.extend(["image=examples/data/camera.png", "--output", &picture]);
     let ran = cnnc(root(), &args);
@@ -190,7 +191,6 @@ fn the_photograph_becomes_a_picture_of_edges() {
         dark > 150_000 && light > 5_000,
         "most of a photograph is no edge, some of it is: {dark}, {light}"
     );
-    args[6] = "--input";
     let small = cnnc(root(), &["run", "examples/edges.cnn", "--input", "image=examples/data/camera.png"]);
     assert!(small.code == 1 && small.err.contains("512 rows x 512 columns"), "{small:?}");
 }
