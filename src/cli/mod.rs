@@ -63,7 +63,7 @@ pub fn main() -> ExitCode {
 
 /// Says that the tool is at fault, whatever the output options are.
 fn report_bug(what: &str) {
-    let out = Out { color_out: false, color_err: false, format: args::ErrorFormat::Human };
+    let out = Out { color_err: false, format: args::ErrorFormat::Human };
     out.error(None, &format!("this is a bug in cnnc {}: {what}", env!("CARGO_PKG_VERSION")));
     out.remark("note: please report it with the program that was compiled\n");
 }

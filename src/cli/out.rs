@@ -53,8 +53,6 @@ pub(crate) fn exit_code(code: Code) -> u8 {
 /// How this run of the tool talks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Out {
-    /// Whether standard output takes colours.
-    pub(crate) color_out: bool,
     /// Whether standard error takes colours.
     pub(crate) color_err: bool,
     /// How diagnostics are written.
@@ -73,11 +71,7 @@ impl Out {
             Color::Never => false,
             Color::Auto => forced || terminal && !refused,
         };
-        Self {
-            color_out: decide(io::stdout().is_terminal()),
-            color_err: decide(io::stderr().is_terminal()),
-            format: global.error_format,
-        }
+        Self { color_err: decide(io::stderr().is_terminal()), format: global.error_format }
     }
 
     /// Writes results to standard output.

@@ -32,7 +32,7 @@ const PHASES_MAX: u64 = 64;
 type Interval = Option<(i64, i64)>;
 
 /// Receptive fields of one graph's values; remembers what padding touches.
-pub struct Fields<'a> {
+pub(super) struct Fields<'a> {
     graph: &'a Graph,
     axes: Vec<(Name, usize)>,
     touched: BTreeMap<(ValueId, Name), Vec<bool>>,
@@ -45,7 +45,7 @@ pub fn receptive_fields(graph: &Graph, id: ValueId) -> Vec<AxisField> {
 
 impl<'a> Fields<'a> {
     /// Prepares for queries.
-    pub fn new(graph: &'a Graph) -> Self {
+    pub(super) fn new(graph: &'a Graph) -> Self {
         let mut axes: Vec<(Name, usize)> = Vec::new();
         for port in &graph.inputs {
             let ty = &graph.value(port.value).ty;
@@ -60,7 +60,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The receptive field of `id`, an axis at a time; empty when the inputs have no grid.
-    pub fn of(&mut self, id: ValueId) -> Vec<AxisField> {
+    pub(super) fn of(&mut self, id: ValueId) -> Vec<AxisField> {
         self.axes.clone().into_iter().map(|(axis, extent)| self.along(id, &axis, extent)).collect()
     }
 

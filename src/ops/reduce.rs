@@ -6,10 +6,10 @@ use crate::loops::{Affine, BinOp, Expr, LoopKind, Reg};
 use crate::tensor::ty::TensorTy;
 
 /// A loop's name and extent.
-pub type Dim<'d> = (&'d str, usize);
+pub(super) type Dim<'d> = (&'d str, usize);
 
 /// The sum of `term` over all indices of `dims`.
-pub fn sum<'a>(
+pub(super) fn sum<'a>(
     cx: &mut LowerCx<'a>,
     dims: &[Dim<'_>],
     term: &mut dyn FnMut(&mut LowerCx<'a>, &[Affine]) -> Expr,
@@ -19,7 +19,7 @@ pub fn sum<'a>(
 }
 
 /// The greatest `term` over all indices of `dims`; NaN if any is.
-pub fn max<'a>(
+pub(super) fn max<'a>(
     cx: &mut LowerCx<'a>,
     dims: &[Dim<'_>],
     term: &mut dyn FnMut(&mut LowerCx<'a>, &[Affine]) -> Expr,
@@ -48,7 +48,7 @@ fn fold<'a>(
 }
 
 /// Independent loops over all dimensions of the output but the channels; `body` gets an index whose channel is 0.
-pub fn for_each_position<'a>(cx: &mut LowerCx<'a>, body: impl FnOnce(&mut LowerCx<'a>, &[Affine])) {
+pub(super) fn for_each_position<'a>(cx: &mut LowerCx<'a>, body: impl FnOnce(&mut LowerCx<'a>, &[Affine])) {
     let out = cx.out().clone();
     cx.nested(LoopKind::Free, &without_channels(&out), |cx, vars| {
         let mut at: Vec<Affine> = vars.iter().map(|v| Affine::from(*v)).collect();
@@ -58,7 +58,7 @@ pub fn for_each_position<'a>(cx: &mut LowerCx<'a>, body: impl FnOnce(&mut LowerC
 }
 
 /// Independent loop over the channels of the output at a position.
-pub fn for_each_channel<'a>(
+pub(super) fn for_each_channel<'a>(
     cx: &mut LowerCx<'a>,
     position: &[Affine],
     body: impl FnOnce(&mut LowerCx<'a>, &[Affine]),
@@ -68,19 +68,19 @@ pub fn for_each_channel<'a>(
 }
 
 /// The index `position` with channel `c`.
-pub fn at_channel(position: &[Affine], c: &Affine) -> Vec<Affine> {
+pub(super) fn at_channel(position: &[Affine], c: &Affine) -> Vec<Affine> {
     let mut at = position.to_vec();
     at[1] = c.clone();
     at
 }
 
 /// Names and extents of the batch and grid dimensions.
-pub fn without_channels(ty: &TensorTy) -> Vec<Dim<'_>> {
+pub(super) fn without_channels(ty: &TensorTy) -> Vec<Dim<'_>> {
     let all = ty.names().iter().map(|n| &**n).zip(ty.dims().iter().copied());
     all.enumerate().filter(|(d, _)| *d != 1).map(|(_, dim)| dim).collect()
 }
 
 /// Names and extents of the grid dimensions.
-pub fn grid(ty: &TensorTy) -> Vec<Dim<'_>> {
+pub(super) fn grid(ty: &TensorTy) -> Vec<Dim<'_>> {
     ty.grid_names().iter().map(|n| &**n).zip(ty.grid_dims().iter().copied()).collect()
 }

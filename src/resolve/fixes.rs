@@ -277,8 +277,3 @@ fn interleave(layers: Vec<Vec<Candidate>>) -> Vec<Candidate> {
     }
     all
 }
-
-/// The whole file as a span, for messages about all of it.
-pub(super) fn start_of(file: FileId) -> Span {
-    Span { file, start: 0, end: 0 }
-}

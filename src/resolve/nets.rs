@@ -287,8 +287,3 @@ pub(super) fn show_axes(axes: &[(Name, i64)]) -> String {
 fn buffer_order(ty: &TensorTy, axes: &[(Name, i64)]) -> Vec<usize> {
     [0].into_iter().chain(axes.iter().filter_map(|(name, _)| ty.position(name))).collect()
 }
-
-/// A graph with nothing in it, for programs without nets.
-pub(super) fn empty(name: &str) -> Graph {
-    Graph::new(name)
-}

@@ -162,22 +162,6 @@ impl Network {
         id
     }
 
-    /// Adds a constant without a grid, one channel.
-    pub(super) fn add_number(
-        &mut self,
-        name: &str,
-        ty: TensorTy,
-        x: f64,
-        span: Span,
-        place: usize,
-    ) -> ValueId {
-        let data = vec![x as f32; ty.len()];
-        let why = ty.dims().iter().map(|_| Why::given("a number")).collect();
-        let id = self.graph.constant(name, ty, data);
-        self.note(id, "number", None, span, why, place, None);
-        id
-    }
-
     /// Adds an operation.
     ///
     /// # Errors

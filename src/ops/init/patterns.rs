@@ -43,7 +43,7 @@ fn diagonal(ty: &TensorTy, o: usize, i: usize) -> bool {
 }
 
 /// 1 at the centre tap between equal channels, else 0.
-pub fn identity(ty: &TensorTy) -> Vec<f32> {
+pub(super) fn identity(ty: &TensorTy) -> Vec<f32> {
     let k = kernel(ty);
     fill(ty, |o, i, at| {
         let centre = at.iter().zip(k).all(|(a, k)| *a == (*k - 1) / 2);
@@ -52,7 +52,7 @@ pub fn identity(ty: &TensorTy) -> Vec<f32> {
 }
 
 /// Triangles along every axis between equal channels, `1 - |j - centre| / f` with `f = ceil(k / 2)` (Long et al. 2015).
-pub fn bilinear(ty: &TensorTy) -> Vec<f32> {
+pub(super) fn bilinear(ty: &TensorTy) -> Vec<f32> {
     let k = kernel(ty);
     fill(ty, |o, i, at| {
         if !diagonal(ty, o, i) {
@@ -71,7 +71,7 @@ pub fn bilinear(ty: &TensorTy) -> Vec<f32> {
 /// scaled to a sum of squares of 1:
 /// `w(x, y) = a exp(-bx x'^2 - by y'^2) cos(f x' + phi)` with `x' = x cos(tau) + y sin(tau)`,
 /// `y' = -x sin(tau) + y cos(tau)`, `bx = 1 / (2 sigma^2)`, `by = (aspect / sigma)^2 / 2`, and the origin at the kernel's centre.
-pub fn gabor(g: &Gabor, ty: &TensorTy) -> Vec<f32> {
+pub(super) fn gabor(g: &Gabor, ty: &TensorTy) -> Vec<f32> {
     let k = kernel(ty);
     let (outputs, inputs) = channel_dims(ty);
     let extent = |d: usize| ty.dims().get(d).copied().unwrap_or(1);
