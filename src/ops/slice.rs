@@ -196,7 +196,7 @@ impl OpRules for Slice {
             if cut.start.checked_add(cut.len).is_none_or(|end| end > extent) {
                 let axis = &x.names()[cut.dim];
                 let error = |arg: &'static str, from: String| {
-                    let message = format!("{} positions{from} of axis {axis}, which has {extent}", cut.len);
+                    let message = format!("a cut keeps {} positions{from} of axis {axis}, which has {extent}", cut.len);
                     OpError::new(codes::E0213, message).at(At::Arg(arg)).blame(0, cut.dim)
                 };
                 if cut.len <= extent {
