@@ -8,7 +8,7 @@ use crate::graph::ValueId;
 use crate::ops::args::{ArgTy, ArgValue};
 use crate::support::Name;
 use crate::support::diag::{Diagnostic, Edit, Fix};
-use crate::support::span::{FileId, Sources, Span};
+use crate::support::span::{FileId, Sources};
 
 /// Edits tried for one error.
 const TRIES_PER_ERROR: usize = 12;

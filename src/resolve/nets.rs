@@ -7,7 +7,7 @@ use super::modules::ModuleId;
 use super::network::Network;
 use super::value::Val;
 use crate::ast::{Expr, ExprKind, Ident, Net, ShapeLit};
-use crate::graph::{Graph, ValueId};
+use crate::graph::ValueId;
 use crate::support::diag::{Diagnostic, Edit};
 use crate::support::span::Span;
 use crate::support::{Name, codes};

@@ -281,7 +281,7 @@ fn exp_minus_abs(b: &mut NestBuilder, x: Reg) -> Reg {
 }
 
 /// With e = e^-|x|: 1 / (1 + e) for positive x and e / (1 + e) for negative x, exact to rounding on both sides.
-pub(super) fn sigmoid(b: &mut NestBuilder, x: Reg) -> Expr {
+pub(in crate::ops) fn sigmoid(b: &mut NestBuilder, x: Reg) -> Expr {
     let e = exp_minus_abs(b, x);
     let p = b.let_(Expr::from(1.0) / (Expr::from(e) + 1.0.into()));
     Expr::select(Cmp::Lt, x.into(), 0.0.into(), Expr::from(e) * p.into(), p.into())
@@ -289,7 +289,7 @@ pub(super) fn sigmoid(b: &mut NestBuilder, x: Reg) -> Expr {
 
 /// max(x, 0) + log1p(e^-|x|); log1p(e) = log(u) e / (u - 1) with u = 1 + e, and e where u rounds to 1 (Goldberg 1991,
 /// theorem 4), so that the tail for negative x keeps its leading digits.
-pub(super) fn softplus(b: &mut NestBuilder, x: Reg) -> Expr {
+pub(in crate::ops) fn softplus(b: &mut NestBuilder, x: Reg) -> Expr {
     let e = exp_minus_abs(b, x);
     let u = b.let_(Expr::from(e) + 1.0.into());
     let scaled = Expr::un(UnOp::Log, u.into()) * (Expr::from(e) / (Expr::from(u) - 1.0.into()));
