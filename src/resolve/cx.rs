@@ -165,6 +165,16 @@ impl<'a> Cx<'a> {
         !self.stopped
     }
 
+    /// Counts the parts of a value that is put together, as many evaluations: a list of two lists of two … doubles with
+    /// every line of the program. `false` when evaluation is over.
+    pub(super) fn spend(&mut self, parts: u64, span: Span) -> bool {
+        self.steps = self.steps.saturating_add(parts);
+        if self.steps > STEPS_MAX {
+            self.stop(span, format!("lists that hold more than {STEPS_MAX} values in all"));
+        }
+        !self.stopped
+    }
+
     /// Ends what [`Self::enter`] began.
     pub(super) fn leave(&mut self) {
         self.depth -= 1;

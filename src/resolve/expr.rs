@@ -35,11 +35,14 @@ impl<'a> Cx<'a> {
             ExprKind::Bool(b) => Val::Static(ArgValue::Bool(*b)),
             ExprKind::Str(s) => Val::Static(ArgValue::Str(s.clone())),
             ExprKind::Extent(x) => Val::Static(ArgValue::Extent(x.clone())),
-            ExprKind::List(items) => self.list(items),
+            ExprKind::List(items) => self.list(items, e.span),
             ExprKind::Shape(shape) => {
                 self.shape(shape).map_or(Val::Poison, |s| Val::Static(ArgValue::Shape(s)))
             }
-            ExprKind::Tuple(items) => Val::Tuple(items.iter().map(|e| (None, self.expr(e))).collect()),
+            ExprKind::Tuple(items) => {
+                let value = Val::Tuple(items.iter().map(|e| (None, self.expr(e))).collect());
+                if self.spend(value.parts(), e.span) { value } else { Val::Poison }
+            }
             ExprKind::Name(name) => self.name(name, e.span),
             ExprKind::Field(base, field) => self.field(base, field),
             ExprKind::Index(base, at) => self.index(base, at),
@@ -270,9 +273,10 @@ impl<'a> Cx<'a> {
         value
     }
 
-    fn list(&mut self, items: &'a [Expr]) -> Val<'a> {
+    fn list(&mut self, items: &'a [Expr], span: Span) -> Val<'a> {
         let values: Vec<Val<'a>> = items.iter().map(|e| self.expr(e)).collect();
-        if values.iter().any(Val::is_poison) {
+        let parts = values.iter().map(Val::parts).sum();
+        if !self.spend(parts, span) || values.iter().any(Val::is_poison) {
             return Val::Poison;
         }
         let statics: Option<Vec<ArgValue>> = values

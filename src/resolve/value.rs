@@ -96,6 +96,16 @@ impl<'a> Val<'a> {
         }
     }
 
+    /// How many single values it holds; parts that stand in it several times count each time.
+    pub(super) fn parts(&self) -> u64 {
+        match self {
+            Self::Static(value) => static_parts(value),
+            Self::List(items) | Self::Turns(items) => items.iter().map(Self::parts).sum(),
+            Self::Tuple(items) => items.iter().map(|(_, v)| v.parts()).sum(),
+            Self::Tensor(_) | Self::Call(_) | Self::Module(_) | Self::Poison => 1,
+        }
+    }
+
     /// Whether it is a tensor, holds one, or may be one that is not known.
     pub(super) fn is_tensor(&self) -> bool {
         match self {
@@ -114,6 +124,22 @@ impl<'a> Val<'a> {
             Self::Turns(_) => self.last().flatten(into),
             other => into.push(other),
         }
+    }
+}
+
+fn static_parts(value: &ArgValue) -> u64 {
+    match value {
+        ArgValue::List(items) => items.iter().map(static_parts).sum(),
+        ArgValue::Call(_, args) => args.iter().map(|(_, v)| static_parts(v)).sum(),
+        ArgValue::Int(_)
+        | ArgValue::Float(_)
+        | ArgValue::Bool(_)
+        | ArgValue::Str(_)
+        | ArgValue::Word(_)
+        | ArgValue::Extent(_)
+        | ArgValue::Table(_)
+        | ArgValue::Layer(_)
+        | ArgValue::Shape(_) => 1,
     }
 }
 
