@@ -2,8 +2,8 @@
 //! independent iterations and is not proved to keep the promise, as a sentence.
 //!
 //! The proof: for every buffer that a loop body stores into there is a dimension in which all accesses of that body
-//! move by the same `c` per iteration and spread over less than `|c|` within one, but for parts that are multiples of
-//! `c * extent`: remainders by that then tell iterations apart. So an iteration owns what it touches.
+//! move by the same `c` per iteration and spread over less than `|c|` within one, but for parts that move in steps of
+//! some modulus larger than all that: remainders then tell iterations apart. So an iteration owns what it touches.
 
 use std::collections::BTreeSet;
 
@@ -167,19 +167,21 @@ fn values(nest: &Nest, stmts: &[Stmt], a: &Affine) -> Option<BTreeSet<i64>> {
 }
 
 fn owned<'a>((var, extent): (Var, usize), inner: &Facts, indices: impl Iterator<Item = &'a Affine>) -> bool {
+    let indices: Vec<&Affine> = indices.collect();
+    let step = indices.first().map_or(0, |a| a.coefficient(var)).unsigned_abs();
+    // What moves in larger steps than this loop in all: its greatest common divisor is the modulus.
+    let higher = |v: Var, c: i64| inner.range(v).is_some() && c.unsigned_abs() > step;
+    let all = indices.iter().flat_map(|a| a.terms.iter());
+    let modulus = all.filter(|(v, c)| higher(*v, *c)).fold(0, |g, (_, c)| gcd(g, c.unsigned_abs()));
     let mut outer: Option<Affine> = None;
     let mut spread: Option<Interval> = None;
     for a in indices {
         // The part that is the same throughout an iteration, with the step in it, and the part that moves within one.
-        let turn = i128::from(a.coefficient(var)).abs() * extent as i128;
-        let k = i64::try_from(turn).ok().filter(|t| *t > 0).map_or(a.k, |t| a.k.rem_euclid(t));
+        let k = i64::try_from(modulus).ok().filter(|m| *m > 0).map_or(a.k, |m| a.k.rem_euclid(m));
         let (mut fixed, mut moving) = (Affine::default(), Affine::k(k));
-        for (v, c) in &a.terms {
-            match inner.range(*v) {
-                None => fixed = fixed.plus(*v, *c),
-                Some(_) if turn > 0 && i128::from(*c) % turn == 0 => {}
-                Some(_) => moving = moving.plus(*v, *c),
-            }
+        for (v, c) in a.terms.iter().filter(|(v, c)| !higher(*v, *c)) {
+            let part = if inner.range(*v).is_some() { &mut moving } else { &mut fixed };
+            *part = part.plus(*v, *c);
         }
         if outer.get_or_insert_with(|| fixed.clone()) != &fixed {
             return false;
@@ -187,8 +189,12 @@ fn owned<'a>((var, extent): (Var, usize), inner: &Facts, indices: impl Iterator<
         let Some(r) = inner.interval(&moving) else { return false };
         spread = Some(spread.map_or(r, |s| s.join(r)));
     }
-    let step = i128::from(outer.unwrap_or_default().coefficient(var)).abs();
-    spread.is_some_and(|s| s.is_empty() || s.hi - s.lo < step)
+    let (step, modulus) = (i128::from(step), i128::from(modulus));
+    spread.is_some_and(|s| {
+        let within = s.hi - s.lo;
+        let whole = within + step * (extent as i128 - 1);
+        s.is_empty() || (within < step && (modulus == 0 || whole < modulus))
+    })
 }
 
 /// Intervals of the variables that `stmts` bind, without what conditions add. Variables bound outside stay unknown; an

@@ -65,6 +65,8 @@ struct Linear {
     k: i64,
     /// What each lane adds; empty if all lanes agree.
     lanes: Vec<i64>,
+    /// The least and the greatest of `lanes`.
+    span: (i64, i64),
 }
 
 struct Place {
@@ -110,6 +112,12 @@ enum Node<'n> {
         reg: usize,
         value: Code,
     },
+    /// `reg = a * b + reg`, which is nearly all that networks do.
+    Add {
+        reg: usize,
+        a: Place,
+        b: Place,
+    },
     Store {
         place: Place,
         value: Code,
@@ -140,7 +148,14 @@ impl<'n> Compiler<'n> {
             Stmt::Idx { var, value } => Node::Idx { var: var.index(), value },
             Stmt::If { conds, then } => Node::If { conds, then: self.block(then) },
             Stmt::Let { reg, value } | Stmt::Set { reg, value } => {
-                Node::Set { reg: reg.index(), value: self.code(value) }
+                let reg = reg.index();
+                match self.code(value) {
+                    Code::Fma(operands) => match *operands {
+                        [Code::Load(a), Code::Load(b), Code::Reg(c)] if c == reg => Node::Add { reg, a, b },
+                        operands => Node::Set { reg, value: Code::Fma(Box::new(operands)) },
+                    },
+                    value => Node::Set { reg, value },
+                }
             }
             Stmt::Store { buf, at, value } => {
                 Node::Store { place: self.place(*buf, at), value: self.code(value) }
@@ -211,7 +226,8 @@ impl<'n> Compiler<'n> {
                 lanes = lanes.iter().flat_map(|at| (0..*extent as i64).map(move |i| at + c * i)).collect();
             }
         }
-        Linear { terms, k: a.k, lanes }
+        let least_greatest = lanes.iter().copied().min().zip(lanes.iter().copied().max());
+        Linear { terms, k: a.k, lanes, span: least_greatest.unwrap_or((0, 0)) }
     }
 
     fn place(&self, buf: Buf, at: &[Affine]) -> Place {
@@ -334,6 +350,18 @@ impl Machine<'_> {
                 self.slots.copy_within(from..from + self.n, to);
                 Ok(())
             }
+            Node::Add { reg, a, b } => {
+                let (first_a, first_b) = (self.first(a)?, self.first(b)?);
+                let sums = &mut self.slots[reg * SIDE_BY_SIDE..][..self.n];
+                let (x, y) = (&self.bufs[a.buf][..], &self.bufs[b.buf][..]);
+                let fma = self.fma;
+                for (i, sum) in sums.iter_mut().enumerate() {
+                    let x = x[(first_a + a.at.lanes.get(i).unwrap_or(&0)) as usize];
+                    let y = y[(first_b + b.at.lanes.get(i).unwrap_or(&0)) as usize];
+                    *sum = if fma { x.mul_add(y, *sum) } else { x * y + *sum };
+                }
+                Ok(())
+            }
             Node::Store { place, value } => {
                 let temp = self.nest.regs as usize;
                 self.eval(value, temp)?;
@@ -364,6 +392,11 @@ impl Machine<'_> {
     fn first(&self, place: &Place) -> Result<i64, String> {
         let first = self.linear(&place.at);
         let len = self.bufs[place.buf].len() as i64;
+        let (least, greatest) = place.at.span;
+        if first + least >= 0 && first + greatest < len {
+            return Ok(first);
+        }
+        // A last, shorter strip has fewer lanes.
         let lanes = place.at.lanes.get(..self.n).unwrap_or(&[0]);
         match lanes.iter().find(|l| !(0..len).contains(&(first + **l))) {
             None => Ok(first),

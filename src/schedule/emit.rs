@@ -39,7 +39,7 @@ impl Emitter<'_> {
                 let Dim { var: old, extent } = self.dims[*i];
                 let var = self.fresh(old, "");
                 self.now.push((old, var.into()));
-                let body = self.loops(rest, LoopKind::Serial);
+                let body = self.loops(rest, LoopKind::Free);
                 self.now.pop();
                 vec![Stmt::For { var, extent, kind, body }]
             }
@@ -66,14 +66,14 @@ impl Emitter<'_> {
         let Some((dim, runs)) = tiled else { return Vec::new() };
         let mut out = Vec::new();
         for run in runs {
-            if run.count == 1 && kind == LoopKind::Serial {
+            if run.count == 1 && kind != LoopKind::Par {
                 choose(self, Chosen { dim: *dim, run: *run, turn: Affine::k(0) });
-                out.extend(self.loops(rest, LoopKind::Serial));
+                out.extend(self.loops(rest, LoopKind::Free));
                 continue;
             }
             let var = self.fresh(self.dims[*dim].var, "t");
             choose(self, Chosen { dim: *dim, run: *run, turn: var.into() });
-            let body = self.loops(rest, LoopKind::Serial);
+            let body = self.loops(rest, LoopKind::Free);
             out.push(Stmt::For { var, extent: run.count, kind, body });
         }
         out

@@ -4,7 +4,7 @@
 //! 1. [`collapse`]: blocks become dimensions of their own, loops of one turn go, neighbouring loops over contiguous elements become one;
 //! 2. [`profile`]: what one turn of a perfect nest reads, writes and computes;
 //! 3. [`plan`]: which loop gets the vector lanes, which loops are register tiles, in which order the rest runs;
-//! 4. [`emit`]: the nest rewritten so.
+//! 4. [`emit`]: the nest rewritten so. Independent loops that are neither shared out nor in the tile stay `Free`.
 //!
 //! Only independent loops are split, exchanged or repeated; the order in which a sum is added up never changes. Nothing
 //! depends on the number of threads. (The memory plan lives beside this.)
@@ -75,7 +75,7 @@ pub fn schedule(mut nest: Nest, target: &Target) -> Scheduled {
 fn run_once(nest: &mut Nest) {
     for s in &mut nest.body {
         if let Stmt::For { kind: kind @ LoopKind::Par, .. } = s {
-            *kind = LoopKind::Serial;
+            *kind = LoopKind::Free;
         }
     }
     let var = nest.fresh_var("once");
@@ -163,7 +163,7 @@ impl Scheduler<'_> {
         let shared = first.map(|at| dims.remove(at));
         let mut out: Vec<Stmt> = body.into_iter().flat_map(|s| self.inner(s)).collect();
         for d in dims.iter().rev() {
-            out = vec![Stmt::For { var: d.var, extent: d.extent, kind: LoopKind::Serial, body: out }];
+            out = vec![Stmt::For { var: d.var, extent: d.extent, kind: LoopKind::Free, body: out }];
         }
         if let Some(d) = shared {
             out = vec![Stmt::For { var: d.var, extent: d.extent, kind: outer, body: out }];
@@ -173,7 +173,7 @@ impl Scheduler<'_> {
 
     fn inner(&mut self, mut s: Stmt) -> Vec<Stmt> {
         match &mut s {
-            Stmt::For { kind: LoopKind::Free, .. } => self.statement(s, LoopKind::Serial),
+            Stmt::For { kind: LoopKind::Free, .. } => self.statement(s, LoopKind::Free),
             Stmt::For { body: list, .. } | Stmt::If { then: list, .. } => {
                 *list = std::mem::take(list).into_iter().flat_map(|s| self.inner(s)).collect();
                 vec![s]
