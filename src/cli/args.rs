@@ -112,7 +112,7 @@ pub(crate) struct Program {
 #[command(next_help_heading = "Target options")]
 pub(crate) struct Target {
     /// Threads of a run; 0 takes all the machine has.
-    #[arg(long, env = "CNNC_THREADS", value_name = "N", default_value_t = 0)]
+    #[arg(long, env = "CNNC_THREADS", value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1024))]
     pub(crate) threads: u32,
     /// The instruction set: `native` is this machine's best, `baseline` runs everywhere.
     #[arg(long, env = "CNNC_CPU", value_name = "NAME", default_value = "native")]

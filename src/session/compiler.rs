@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::assemble::{Timer, assemble};
 use super::error::CompileError;
 use super::model::Model;
-use super::options::Options;
+use super::options::{Options, THREADS_MAX};
 use crate::ast;
 use crate::graph::Graph;
 use crate::resolve::{self, Loader, Network, NoFiles, ParseFn, Program};
@@ -132,8 +132,10 @@ impl Compiler {
 
     fn build(&self, source: Graph, mut timer: Timer) -> Result<Model, CompileError> {
         let options = &self.options;
-        for (option, value) in [("batch", options.batch), ("threads", options.threads)] {
-            if value == 0 {
+        for (option, value, most) in
+            [("batch", options.batch, usize::MAX), ("threads", options.threads, THREADS_MAX)]
+        {
+            if value == 0 || value > most {
                 return Err(CompileError::Option { option });
             }
         }

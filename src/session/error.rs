@@ -1,5 +1,6 @@
 //! What can go wrong on the way from a program to its results, as types: no error is a bare text.
 
+use super::options::THREADS_MAX;
 use crate::codegen::CodegenError;
 use crate::lower::LowerError;
 use crate::passes::PassError;
@@ -77,6 +78,7 @@ impl std::fmt::Display for CompileError {
                 write!(f, "there is no net `{name}`; there are {}", known.join(", "))
             }
             Self::NoNet { name: None, .. } => f.write_str("the program has no net"),
+            Self::Option { option: "threads" } => write!(f, "`threads` must be 1 to {THREADS_MAX}"),
             Self::Option { option } => write!(f, "`{option}` must be at least 1"),
             Self::Threads(e) => write!(f, "threads cannot be started: {e}"),
             Self::Bug(bug) => write!(f, "{bug} (this is a bug in cnnc)"),

@@ -5,6 +5,9 @@ use crate::kernels::isa::Isa;
 use crate::passes::Level;
 use crate::runtime::threads::parallelism;
 
+/// Most threads of one model: more than any machine has processors for, few enough that starting them cannot exhaust memory.
+pub const THREADS_MAX: usize = 1024;
+
 /// Options of a [`Compiler`](super::Compiler).
 #[derive(Clone, Debug)]
 pub struct Options {

@@ -181,6 +181,14 @@ fn set_changes_constants_and_refuses_unknown_ones() {
 }
 
 #[test]
+fn an_absurd_number_of_threads_is_a_usage_error() {
+    let ran = cnnc(root(), &["compile", "examples/edges.cnn", "--threads", "100000"]);
+    assert!(ran.code == 2 && ran.err.contains("0..=1024"), "{ran:?}");
+    let most = cnnc(root(), &["compile", "examples/edges.cnn", "--threads", "1024"]);
+    assert!(most.code != 101, "{most:?}");
+}
+
+#[test]
 fn a_missing_net_names_those_that_are_there() {
     let dir = scratch("nets");
     std::fs::write(dir.join("two.cnn"), "net Aone(x: [c: 1]) { x }\nnet Btwo(x: [c: 1]) { x }\n")
