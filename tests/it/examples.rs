@@ -1,5 +1,5 @@
 //! Every example network: its program checks, its parameters are those published, and machine code agrees with the `f64`
-//! reference at a reduced size, for every instruction set, thread count and batch.
+//! reference and the loop interpreter at a reduced size, for every instruction set, thread count and batch.
 
 use cnnc::kernels::isa::Isa;
 use cnnc::session::{Checked, Compiler, Files, Model, Options, Outputs};
@@ -150,6 +150,11 @@ fn agrees(file: &str, net: &str) -> Result<(), String> {
         }
     }
     let want: Vec<f32> = outputs.iter().flat_map(|(_, t)| t.data().to_vec()).collect();
+    let interpreted = model.run_interpreted(&views).map_err(|e| e.to_string())?;
+    let loops: Vec<f32> = interpreted.iter().flat_map(|(_, t)| t.data().to_vec()).collect();
+    if apart(&loops, &want) > 1e-4 {
+        return Err(format!("the loop interpreter is off by {:e}", apart(&loops, &want)));
+    }
     if bits(&run(&build(native().threads(2))?)) != bits(&outputs) {
         return Err("2 threads give other bits".into());
     }
