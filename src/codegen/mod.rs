@@ -9,10 +9,13 @@
 //! Buffers of one call that a nest does not write may overlap each other; one that it writes overlaps none (the runtime's
 //! program checks it), so loads from the others may be shared and moved.
 //!
-//! The road: [`module`] (target, module, entries) drives [`emit`] (statements and loops), which uses [`address`] (induction
-//! pointers), [`index`] (integer arithmetic, ranges), [`expr`] (values, loads, stores) and [`math`] (functions).
+//! The road: [`module`] (code that runs here, as entries) has [`define`] fill a module with functions and tables, the same
+//! way for every kind of Cranelift module, for a machine that [`target`] describes; that drives [`emit`] (statements and
+//! loops), which uses [`address`] (induction pointers), [`index`] (integer arithmetic, ranges), [`expr`] (values, loads,
+//! stores) and [`math`] (functions).
 
 mod address;
+mod define;
 mod emit;
 mod expr;
 mod index;
@@ -20,12 +23,14 @@ mod listing;
 mod math;
 mod module;
 mod scan;
+mod target;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
 
-pub use module::{Code, assembled, clif_text, compile};
+pub use define::clif_text;
+pub use module::{Code, assembled, compile};
 
 /// Code could not be made. None of these is a user's mistake.
 #[derive(Clone, Debug, PartialEq, Eq)]
