@@ -64,6 +64,8 @@ pub(crate) enum Command {
     Compile(Compile),
     /// Compile a network and run it on images and arrays.
     Run(Run),
+    /// Measure how fast a network or one operation runs.
+    Bench(Bench),
     /// Format programs, in place.
     Fmt(Fmt),
     /// Explain an error code or an operation; without a topic, list all.
@@ -210,6 +212,52 @@ pub(crate) struct RunData {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Bench {
+    /// The program (`-` is standard input); or an operation with -e.
+    #[arg(value_name = "FILE", required_unless_present = "expression", conflicts_with = "expression")]
+    pub(crate) file: Option<PathBuf>,
+    /// Measure one operation, or a pipeline of some, on an input: `-e 'conv(64, 3x3, pad: same)'`.
+    #[arg(short, long, value_name = "EXPR", requires = "input")]
+    pub(crate) expression: Option<String>,
+    /// The shape of the input of -e: `[c: 64, h: 56, w: 56]`.
+    #[arg(long, value_name = "SHAPE", requires = "expression")]
+    pub(crate) input: Option<String>,
+    /// Options about the program.
+    #[command(flatten)]
+    pub(crate) program: Program,
+    /// Options about the target.
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// What to measure [default: infer for a program, forward for an operation].
+    #[arg(long, value_enum, value_name = "PASS")]
+    pub(crate) pass: Option<Pass>,
+    /// Time to measure for; there are at least three runs.
+    #[arg(long, value_name = "S", default_value_t = 1.0, value_parser = seconds)]
+    pub(crate) seconds: f64,
+    /// The seed of weights and inputs.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Also show where the time goes, step by step.
+    #[arg(long)]
+    pub(crate) profile: bool,
+    /// Write the steps of one run as a trace that Perfetto and chrome://tracing open.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
+    /// One JSON object on one line.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What a measurement runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Pass {
+    /// The network, inputs to outputs.
+    Infer,
+    /// The operation, input to output.
+    Forward,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Fmt {
     /// Programs to format; without any, or with `-`, standard input to standard output.
     #[arg(value_name = "FILE")]
@@ -275,5 +323,13 @@ fn named(text: &str) -> Result<(Option<String>, PathBuf), String> {
         Some((name, file)) if identifier(name) => Ok((Some(name.to_owned()), PathBuf::from(file))),
         _ if text.is_empty() => Err("a file is needed".to_owned()),
         _ => Ok((None, PathBuf::from(text))),
+    }
+}
+
+/// A time of measurement: positive, at most an hour.
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(s) if s > 0.0 && s <= 3600.0 => Ok(s),
+        _ => Err("write a number of seconds, more than 0 and at most 3600".to_owned()),
     }
 }

@@ -4,6 +4,7 @@
 //! 2 usage or an input that cannot be read, 101 a bug in cnnc. Only this layer reads the environment.
 
 mod args;
+mod bench;
 mod check;
 mod compile;
 mod completions;
@@ -78,5 +79,6 @@ fn dispatch(command: Command, out: Out) -> Result<(), Failure> {
         Command::Repl(args) => repl::run(&args, out),
         Command::Compile(args) => compile::run(&args, out),
         Command::Run(args) => run::run(&args, out),
+        Command::Bench(args) => bench::run(&args, out),
     }
 }

@@ -68,7 +68,7 @@ impl OpRules for Copy {
     }
 
     fn role(&self) -> Role {
-        Role::Identity
+        Role::Layout
     }
 
     fn cost(&self, _inputs: &[&TensorTy], _out: &TensorTy) -> Cost {

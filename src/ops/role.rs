@@ -8,6 +8,8 @@ use crate::tensor::ty::TensorTy;
 pub enum Role {
     /// Nothing to be used.
     Plain,
+    /// The result is input 0 in another layout: what passes insert between layouts, not a layer.
+    Layout,
     /// Outside training the result is input 0, unchanged.
     Identity,
     /// Per-channel normalisation by stored statistics; inputs `x, weight, bias, mean, var`, all but the first `[c: C]`:

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::error::RunError;
-use super::model::Model;
+use super::model::{Compiled, Model};
 use super::ports::{Outputs, arrange_all};
+use crate::graph::Def;
 use crate::tensor::owned::TensorView;
 
 /// A step of a run and the time it took.
@@ -16,6 +17,10 @@ pub struct StepTime {
     pub note: String,
     /// Into how many parts it could be shared out.
     pub chunks: usize,
+    /// Floating-point operations of the operations that it computes, by their definitions.
+    pub flops: u64,
+    /// Whether it only moves values into another layout.
+    pub moves: bool,
     /// Wall time, waiting for the slowest thread included.
     pub time: Duration,
 }
@@ -37,9 +42,28 @@ impl Model {
         let steps = compiled.run_steps.iter().zip(times).map(|(step, time)| {
             let scheduled = &compiled.program.nests[*step];
             let (name, note) = (scheduled.nest.name.clone(), scheduled.note.clone());
-            StepTime { name, note, chunks: scheduled.nest.chunks(), time }
+            let (flops, moves) = compiled.work_of(*step);
+            StepTime { name, note, chunks: scheduled.nest.chunks(), flops, moves, time }
         });
         let steps = steps.collect();
         Ok((Outputs::of(&compiled.outputs, outputs), steps))
+    }
+}
+
+impl Compiled {
+    /// The floating-point operations of a step, and whether it is nothing but a change of layout.
+    fn work_of(&self, step: usize) -> (u64, bool) {
+        let graph = &self.program.work.graph;
+        let members = graph.members(self.program.steps[step].root);
+        let mut flops = 0u64;
+        let mut moves = true;
+        for id in members {
+            let value = graph.value(id);
+            let Def::Op { op, inputs } = &value.def else { continue };
+            let types: Vec<_> = inputs.iter().map(|i| &graph.value(*i).ty).collect();
+            flops = flops.saturating_add(op.rules().cost(&types, &value.ty).flops);
+            moves &= op.rules().role() == crate::ops::role::Role::Layout;
+        }
+        (flops, moves)
     }
 }

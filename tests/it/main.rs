@@ -1,6 +1,7 @@
 //! The integration tests: one binary, one module an area. All go through the public API or the `cnnc` binary, but for
 //! `tidy`, which reads the sources.
 
+mod bench;
 mod cli;
 mod docs;
 mod errors;
