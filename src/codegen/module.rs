@@ -13,7 +13,8 @@ use super::target::Machine;
 use super::{CodegenError, listing};
 use crate::kernels::Kernel;
 use crate::kernels::isa::Isa;
-use crate::loops::Nest;
+use crate::loops::pointwise::pointwise;
+use crate::loops::{Buf, BufDecl, Nest};
 use crate::runtime::call::{BufSpec, Entry, RawFn};
 
 /// Machine code of a list of nests.
@@ -70,11 +71,16 @@ pub fn compile(nests: &[Nest], isa: &Isa) -> Result<Code, CodegenError> {
     let Defined { ids, bytes, places } = define::nests(&mut module, &machine, nests)?;
     let (code, owner) = finish(module, &ids)?;
     let entry = |(nest, place): (&Nest, &usize)| {
-        let bufs = nest.bufs.iter().map(|b| BufSpec { len: b.len, writable: b.writable }).collect();
+        let spec = |(i, b): (usize, &BufDecl)| BufSpec {
+            len: b.len,
+            writable: b.writable,
+            pointwise: pointwise(nest, Buf(i as u32)),
+        };
+        let bufs = nest.bufs.iter().enumerate().map(spec).collect();
         // SAFETY: this is the finalized function of this nest or its equal, made with the signature of `RawFn`.
         let code = unsafe { std::mem::transmute::<*const u8, RawFn>(code[*place]) };
         // SAFETY: `owner` frees the code when dropped, not before. The verifier has proved that the nest's accesses lie
-        // within its buffers, and turns of parallel loops are independent.
+        // within its buffers, and turns of parallel loops are independent; `pointwise` is a proof on the same loops.
         unsafe { Entry::new(code, &nest.name, bufs, nest.chunks(), owner.clone()) }
     };
     let entries = nests.iter().zip(&places).map(entry).collect();
@@ -91,8 +97,9 @@ pub fn assembled(kernels: &[Kernel], isa: &Isa) -> Result<Vec<Entry>, CodegenErr
     let ids = define::kernels(&mut module, kernels)?;
     let (code, owner) = finish(module, &ids)?;
     let entry = |(kernel, code): (&Kernel, *const u8)| {
-        let bufs =
-            kernel.bufs.iter().map(|(len, writable)| BufSpec { len: *len, writable: *writable }).collect();
+        let spec =
+            |(len, writable): &(usize, bool)| BufSpec { len: *len, writable: *writable, pointwise: false };
+        let bufs = kernel.bufs.iter().map(spec).collect();
         // SAFETY: a kernel has the signature of `RawFn`.
         let code = unsafe { std::mem::transmute::<*const u8, RawFn>(code) };
         // SAFETY: `owner` frees the code when dropped, not before; `kernels` promises what its description of buffers says.

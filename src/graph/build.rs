@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Def, Graph, Port, Value, ValueId};
+use super::{Def, Graph, Port, Update, Value, ValueId};
 use crate::ops::init::Init;
 use crate::ops::{Inferred, Op, OpError};
 use crate::support::Name;
@@ -58,6 +58,11 @@ impl Graph {
     /// Declares an output whose user buffer has dimensions in `order`.
     pub fn output(&mut self, name: &str, value: ValueId, order: Vec<usize>) {
         self.outputs.push(Port { name: Name::from(name), value, order });
+    }
+
+    /// Lets the weight `param` have the elements of `value` after a run.
+    pub fn update(&mut self, param: ValueId, value: ValueId) {
+        self.updates.push(Update { param, value });
     }
 
     fn push(&mut self, def: Def, ty: TensorTy, name: &str, span: Option<Span>) -> ValueId {

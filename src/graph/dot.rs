@@ -35,6 +35,9 @@ pub fn dot(graph: &Graph) -> String {
             port.value
         );
     }
+    for u in &graph.updates {
+        let _ = writeln!(out, "  {} -> {} [style=dashed, constraint=false];", u.value, u.param);
+    }
     out.push_str("}\n");
     out
 }

@@ -61,3 +61,16 @@ pub fn outputs(graph: &Graph, given: &dyn Given) -> Vec<Array> {
     });
     found.into_iter().map(|a| a.expect("every output is a value of the graph")).collect()
 }
+
+/// What updated weights have after the run, in the order of the updates.
+pub fn updates(graph: &Graph, given: &dyn Given) -> Vec<(ValueId, Array)> {
+    let mut found = Vec::new();
+    evaluate(graph, given, |id, array| {
+        for u in graph.updates.iter().filter(|u| u.value == id) {
+            found.push((u.param, array.clone()));
+        }
+    });
+    let place = |param: ValueId| graph.updates.iter().position(|u| u.param == param);
+    found.sort_by_key(|(param, _)| place(*param));
+    found
+}

@@ -6,6 +6,9 @@
 //! weight (`Param`), a constant, or the result of one operation on earlier values; every operation has one result.
 //! `outputs` are the values that a run hands out. Batch is dimension `n` of every activation, fixed.
 //!
+//! `updates` say what a run leaves behind: after it the weight `param` has the elements of `value`. Every operation of the run
+//! reads the old ones, wherever it stands. A graph with updates is a training step; one without never changes its weights.
+//!
 //! `group` and `layout` are written by passes and absent in a fresh graph: a value with `group = Some(r)` is not stored in
 //! memory but applied where root `r`'s group stores; the group's last member is what memory holds.
 
@@ -47,6 +50,17 @@ pub struct Graph {
     pub inputs: Vec<Port>,
     /// Outputs in the order of the source.
     pub outputs: Vec<Port>,
+    /// Weights that a run changes, each once.
+    pub updates: Vec<Update>,
+}
+
+/// After a run the weight `param` has the elements of `value`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Update {
+    /// A weight.
+    pub param: ValueId,
+    /// A value of its type.
+    pub value: ValueId,
 }
 
 /// A value that the user hands in or gets.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::lex::{Token, lex};
-use super::{Def, Graph, Port, Value, ValueId};
+use super::{Def, Graph, Port, Update, Value, ValueId};
 use crate::ops::Op;
 use crate::ops::args::{Attr, Attrs};
 use crate::ops::init::{Gabor, Init};
@@ -152,6 +152,10 @@ impl Parser {
                 "out" => {
                     let port = self.port()?;
                     self.graph.outputs.push(port);
+                }
+                "update" => {
+                    let update = Update { param: self.value()?, value: self.value()? };
+                    self.graph.updates.push(update);
                 }
                 _ => self.definition(&word)?,
             }

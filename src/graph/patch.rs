@@ -1,7 +1,7 @@
-//! Rewriting: a pass walks the old graph in order and says for each value what stands for it in the new one. Ports follow by
-//! themselves, and every new value keeps its origin: the value of the source graph whose numbers it holds.
+//! Rewriting: a pass walks the old graph in order and says for each value what stands for it in the new one. Ports and updates
+//! follow by themselves, and every new value keeps its origin: the value of the source graph whose numbers it holds.
 
-use super::{Def, Graph, Value, ValueId};
+use super::{Def, Graph, Update, Value, ValueId};
 use crate::ops::{Op, OpError};
 
 /// A graph on its way through the passes.
@@ -39,6 +39,7 @@ impl<'a> Rewrite<'a> {
             values: Vec::with_capacity(old.graph.values.len()),
             inputs: old.graph.inputs.clone(),
             outputs: old.graph.outputs.clone(),
+            updates: old.graph.updates.clone(),
         };
         Self { old, new: Work { graph, origin: Vec::new() }, map: vec![None; old.graph.values.len()] }
     }
@@ -98,13 +99,17 @@ impl<'a> Rewrite<'a> {
         Ok(id)
     }
 
-    /// The new graph, its ports led to what stands for the old ones.
+    /// The new graph, its ports and updates led to what stands for the old ones. A weight that is updated was kept as one.
     pub fn finish(mut self) -> Work {
         for i in 0..self.new.graph.inputs.len() {
             self.new.graph.inputs[i].value = self.of(self.old.graph.inputs[i].value);
         }
         for i in 0..self.new.graph.outputs.len() {
             self.new.graph.outputs[i].value = self.of(self.old.graph.outputs[i].value);
+        }
+        for i in 0..self.new.graph.updates.len() {
+            let Update { param, value } = self.old.graph.updates[i];
+            self.new.graph.updates[i] = Update { param: self.of(param), value: self.of(value) };
         }
         self.new
     }

@@ -9,6 +9,7 @@
 //! v4 = relu() v3 : [n: 1, c: 6, h: 28, w: 28] "relu_1" @group(v3)
 //! in "image" v0 [0, 1, 2, 3]
 //! out "out" v4 [0, 1, 2, 3]
+//! update v1 v9
 //! ```
 
 use std::fmt::Write;
@@ -40,6 +41,9 @@ fn render(graph: &Graph, shown: usize) -> String {
     };
     graph.inputs.iter().for_each(|p| port(&mut out, "in", p));
     graph.outputs.iter().for_each(|p| port(&mut out, "out", p));
+    for u in &graph.updates {
+        let _ = writeln!(out, "update {} {}", u.param, u.value);
+    }
     out
 }
 

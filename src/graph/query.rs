@@ -37,22 +37,36 @@ impl Graph {
         users
     }
 
-    /// For each value, whether it depends on weights and constants only and is no output: it is computed once, when weights
-    /// are loaded.
+    /// For each value, whether it depends on constants and on weights that no run changes only, and nobody waits for it in a
+    /// run (it is neither an output nor an update): it is computed once, when weights are loaded.
     pub fn at_load(&self) -> Vec<bool> {
+        let mut changed = vec![false; self.values.len()];
+        self.updates.iter().for_each(|u| changed[u.param.index()] = true);
         let mut at_load: Vec<bool> = Vec::with_capacity(self.values.len());
         for id in self.ids() {
             let before = match &self.value(id).def {
                 Def::Input(_) => false,
-                Def::Param { .. } | Def::Const(_) => true,
+                Def::Param { .. } => !changed[id.index()],
+                Def::Const(_) => true,
                 Def::Op { inputs, .. } => {
                     let output = self.outputs.iter().any(|p| p.value == id);
-                    !output && inputs.iter().all(|i| at_load[i.index()])
+                    let update = self.updates.iter().any(|u| u.value == id);
+                    !output && !update && inputs.iter().all(|i| at_load[i.index()])
                 }
             };
             at_load.push(before);
         }
         at_load
+    }
+
+    /// The weight that takes the elements of `id` after a run.
+    pub fn updated_by(&self, id: ValueId) -> Option<ValueId> {
+        self.updates.iter().find(|u| u.value == id).map(|u| u.param)
+    }
+
+    /// Whether a value leaves the run: as an output, or into a weight.
+    pub fn leaves(&self, id: ValueId) -> bool {
+        self.outputs.iter().any(|p| p.value == id) || self.updated_by(id).is_some()
     }
 
     /// The weights, in order.

@@ -19,6 +19,7 @@ v7 = copy() v0 : [n: 1, c: 2, h: 4, w: 4] "image.copy" @layout([0, 1, 2, 3], [0,
 in "image" v0 [0, 2, 3, 1]
 out "y" v6 [0, 1, 2, 3]
 out "x" v7 [0, 1, 2, 3]
+update v1 v4
 "#;
 
 fn graph() -> Graph {
@@ -113,6 +114,25 @@ fn groups_are_chains_of_elementwise_operations() {
     broken(|g| g.values[5].group = Some(ValueId(4)), "is not of the type of its root");
     broken(|g| g.outputs[1].value = ValueId(5), "is fused into v6, but is an output");
     broken(|g| g.values[7].group = Some(ValueId(6)), "no operation, or has a root itself");
+}
+
+#[test]
+fn updates_fit_their_weights() {
+    let update =
+        |param: u32, value: u32| crate::graph::Update { param: ValueId(param), value: ValueId(value) };
+    broken(|g| g.updates[0].param = ValueId(4), "is updated, but no weight");
+    broken(|g| g.updates[0].value = ValueId(7), "its update v7 has");
+    broken(|g| g.updates.push(update(1, 3)), "is updated twice");
+    broken(|g| g.updates.push(update(2, 4)), "another update or an output too");
+    broken(|g| g.updates[0].value = ValueId(3), "is an update, but no operation");
+    broken(|g| g.updates.push(update(99, 4)), "names no value");
+    broken(|g| layout(g, 1).halo[0] = (1, 0), "in another layout than it has");
+    let text = TEXT.replace("@layout([0], [0, 0])", "").replace("update v1 v4", "update v1 v3\nupdate v2 v3");
+    let lay_less =
+        text.lines().map(|l| l.split(" @layout").next().unwrap_or(l)).collect::<Vec<_>>().join("\n");
+    let g = parse(&lay_less.replace("@group(v5)", "")).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(verify(&g), Ok(()), "before layouts any value of the type will do");
+    assert!(!g.at_load()[1] && !g.at_load()[4], "what a run changes is not computed when weights are loaded");
 }
 
 #[test]

@@ -9,6 +9,8 @@
 //!    member before it and no other member; all but the last are used by the next member only and are no output.
 //! 5. Either no value has a layout or every value that memory holds has one, of its rank; inputs and outputs have the order
 //!    of their ports and no halo; what each operation wants of its operands and its group's result is there.
+//! 6. An update is of a weight, by a value of its type, and no weight is updated twice. With layouts, the value is made by an
+//!    operation in the weight's own layout, is no output, and updates nothing else: it can be stored where the weight lies.
 //!
 //! The number of an operation's operands is taken on trust: shape rules index their inputs.
 
@@ -54,7 +56,8 @@ pub fn verify(graph: &Graph) -> Check {
     for id in graph.ids() {
         group(graph, id)?;
     }
-    layouts(graph)
+    layouts(graph)?;
+    updates(graph)
 }
 
 fn ensure(holds: bool, id: ValueId, message: impl FnOnce() -> String) -> Check {
@@ -140,8 +143,7 @@ fn group(graph: &Graph, id: ValueId) -> Check {
     ensure(strange.is_none(), id, || "uses a member of its group that is not the one before it".into())?;
     let alone = graph.ids().all(|u| u == id || !graph.uses(u).contains(&before));
     ensure(alone, before, || format!("is fused into {id}, but used elsewhere too"))?;
-    let output = graph.outputs.iter().any(|p| p.value == before);
-    ensure(!output, before, || format!("is fused into {id}, but is an output"))
+    ensure(!graph.leaves(before), before, || format!("is fused into {id}, but is an output"))
 }
 
 fn layouts(graph: &Graph) -> Check {
@@ -162,6 +164,34 @@ fn layouts(graph: &Graph) -> Check {
         })?;
     }
     graph.ids().filter(|id| graph.value(*id).group.is_none()).try_for_each(|id| wants(graph, id))
+}
+
+fn updates(graph: &Graph) -> Check {
+    let laid_out = graph.values.iter().any(|v| v.layout.is_some());
+    for (i, u) in graph.updates.iter().enumerate() {
+        let exists = u.param.index() < graph.values.len() && u.value.index() < graph.values.len();
+        ensure(exists, u.param, || "an update names no value".into())?;
+        let (param, value) = (graph.value(u.param), graph.value(u.value));
+        ensure(matches!(param.def, Def::Param { .. }), u.param, || "is updated, but no weight".into())?;
+        ensure(param.ty == value.ty, u.param, || {
+            format!("has type {}, its update {} has {}", param.ty, u.value, value.ty)
+        })?;
+        let twice = graph.updates[..i].iter().any(|other| other.param == u.param);
+        ensure(!twice, u.param, || "is updated twice".into())?;
+        if laid_out {
+            let shared = graph.updates[..i].iter().any(|other| other.value == u.value)
+                || graph.outputs.iter().any(|p| p.value == u.value);
+            ensure(!shared, u.value, || "is an update, and another update or an output too".into())?;
+            ensure(matches!(value.def, Def::Op { .. }), u.value, || "is an update, but no operation".into())?;
+            ensure(graph.last_of(value.group.unwrap_or(u.value)) == u.value, u.value, || {
+                "is an update, but not stored".into()
+            })?;
+            ensure(param.layout == value.layout, u.value, || {
+                format!("updates {} in another layout than it has", u.param)
+            })?;
+        }
+    }
+    Ok(())
 }
 
 /// The wants of the operation `id`, which is in no group or a root.

@@ -33,6 +33,7 @@ pub mod build;
 pub mod independent;
 pub mod interp;
 pub mod parse;
+pub mod pointwise;
 pub mod print;
 #[cfg(test)]
 pub(crate) mod random;

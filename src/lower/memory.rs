@@ -1,7 +1,8 @@
 //! Where every stored value lies. In: a graph with layouts and its steps. Out: a [`Place`] per stored value, and two plans: the
 //! store of weights, filled at load time and read by every run, and the arena of a run.
 //!
-//! Inputs and outputs lie in the caller's buffers. Weights, constants and what runs read of the values computed from them live
+//! Inputs and outputs lie in the caller's buffers. What updates a weight is stored where the weight lies: the pass `update` has
+//! seen to it that nobody reads the old elements afterwards. Weights, constants and what runs read of the values computed from them live
 //! in the store for good; what only other load steps read is given up after them. A value computed by a run lives in the arena from
 //! the step that stores it to the last that reads it. A step that touches a dying operand only where it stores takes over its
 //! buffer.
@@ -39,7 +40,7 @@ pub struct Memory {
 /// Bytes of an element.
 const ELEMENT: usize = size_of::<f32>();
 
-/// Finds a place for every stored value; `in_place` says whether a step may store into a buffer that it reads.
+/// Finds a place for every stored value; `in_place` says whether a step may take over the buffer of a dying operand.
 pub fn memory(graph: &Graph, steps: &[Step], in_place: bool) -> Memory {
     let mut places = vec![Place::None; graph.values.len()];
     for (i, port) in graph.outputs.iter().enumerate() {
@@ -56,6 +57,9 @@ pub fn memory(graph: &Graph, steps: &[Step], in_place: bool) -> Memory {
     }
     for (value, block) in &arena.held {
         places[value.index()] = Place::Arena(arena_plan.offsets[*block] / ELEMENT);
+    }
+    for u in &graph.updates {
+        places[u.value.index()] = places[u.param.index()];
     }
     Memory { places, store: store_plan, arena: arena_plan }
 }
@@ -78,9 +82,8 @@ impl Lives {
                 lives.add(graph, id, 0, end);
             }
         }
-        let output = |id: ValueId| graph.outputs.iter().any(|p| p.value == id);
         for (now, step) in steps.iter().enumerate().filter(|(_, s)| s.at_load == at_load) {
-            if output(step.value) {
+            if graph.leaves(step.value) {
                 continue;
             }
             let last = last_read(steps, step.value, at_load, now, end);

@@ -104,13 +104,13 @@ fn step(graph: &Graph, root: ValueId, members: &[ValueId], at_load: bool) -> Res
     Ok(Step { root, value, reads, at_load, in_place, nest: cx.finish() })
 }
 
-/// Which reads, from `first` on, lie exactly as the result does and are read in no other way.
+/// Which reads, from `first` on, lie exactly as the result does; one that is also read before `first` does not count.
 fn in_place(
     reads: &[ValueId],
     operands: &[(&TensorTy, &Layout)],
     out: (&TensorTy, &Layout),
     first: usize,
 ) -> Vec<usize> {
-    let same = |i: &usize| operands[*i] == out && reads.iter().filter(|r| **r == reads[*i]).count() == 1;
+    let same = |i: &usize| operands[*i] == out && !reads[..first].contains(&reads[*i]);
     (first..reads.len()).filter(same).collect()
 }

@@ -1,4 +1,4 @@
-//! Removes operations and constants that no output depends on. Inputs and weights stay: the user hands them in by name.
+//! Removes operations and constants that neither an output nor an update depends on. Inputs and weights stay: the user hands them in by name.
 
 use crate::graph::Def;
 use crate::graph::patch::{Rewrite, Work};
@@ -8,6 +8,9 @@ pub(super) fn run(work: Work) -> Work {
     let mut live = vec![false; graph.values.len()];
     for port in &graph.outputs {
         live[port.value.index()] = true;
+    }
+    for update in &graph.updates {
+        live[update.value.index()] = true;
     }
     for id in graph.ids().rev() {
         if live[id.index()] {

@@ -42,7 +42,7 @@ fn takes(graph: &Graph, x: ValueId, id: ValueId) -> bool {
     let types: Vec<&TensorTy> = inputs.iter().map(|i| &graph.value(*i).ty).collect();
     let (Some(now), Some(then)) = (&from.layout, &to.layout) else { return false };
     from.ty == to.ty
-        && !graph.outputs.iter().any(|p| p.value == x)
+        && !graph.leaves(x)
         && satisfies(then, &op.rules().wants(&types, &root.ty).output, &to.ty)
         && (same_order(now, then, &to.ty) || !is_heavy(graph, from.group.unwrap_or(x)))
 }

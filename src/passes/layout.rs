@@ -6,6 +6,8 @@
 //! * A consumer whose want is not met reads a copy; equal copies are made once. Copies of weights happen at load time.
 //! * An output that the network itself reads again, or that an operation with multiply-adds makes, stays channels-last when
 //!   channels are more than one: such loops are fast only on whole vectors of channels. A copy then transposes.
+//! * A weight that the run updates has the order that its first consumer wants, and what elementwise operations make of it on
+//!   the way to its next elements (gradient, slots) lies alike. The next elements are made by an operation in that layout.
 
 use crate::graph::patch::{Rewrite, Work};
 use crate::graph::verify::satisfies;
@@ -19,8 +21,9 @@ pub(super) fn run(work: Work) -> Work {
     let graph = &work.graph;
     let wants: Vec<Option<Wants>> = graph.ids().map(|id| wants_of(graph, id)).collect();
     let asked = asked(graph, &wants);
-    let chosen: Vec<Layout> =
+    let mut chosen: Vec<Layout> =
         graph.ids().map(|id| choose(graph, id, wants[id.index()].as_ref(), &asked[id.index()])).collect();
+    align(graph, &wants, &asked, &mut chosen);
     let mut rewrite = Rewrite::new(&work);
     let mut copies = Copies::default();
     for id in graph.ids() {
@@ -34,6 +37,67 @@ pub(super) fn run(work: Work) -> Work {
         rewrite.put(id, value);
     }
     outputs(&work, rewrite)
+}
+
+/// Gives weights that the run updates, and what elementwise operations join with them, one layout each family.
+fn align(graph: &Graph, wants: &[Option<Wants>], asked: &[Vec<Want>], chosen: &mut [Layout]) {
+    if graph.updates.is_empty() {
+        return;
+    }
+    let mut family: Vec<usize> = (0..graph.values.len()).collect();
+    fn find(family: &mut [usize], mut of: usize) -> usize {
+        while family[of] != of {
+            family[of] = family[family[of]];
+            of = family[of];
+        }
+        of
+    }
+    let mut join = |a: ValueId, b: ValueId| {
+        let alike = graph.value(a).ty == graph.value(b).ty && !graph.value(a).ty.is_activation();
+        let (a, b) = (find(&mut family, a.index()), find(&mut family, b.index()));
+        if alike && a != b {
+            family[a.max(b)] = a.min(b);
+        }
+    };
+    for u in &graph.updates {
+        join(u.param, u.value);
+    }
+    for id in graph.ids() {
+        if let Def::Op { op, inputs } = &graph.value(id).def
+            && op.rules().scalar().is_some()
+        {
+            inputs.iter().for_each(|i| join(*i, id));
+        }
+    }
+    let mut orders: Vec<Option<Vec<usize>>> = vec![None; graph.values.len()];
+    let mut updated = vec![false; graph.values.len()];
+    for id in graph.ids() {
+        let root = find(&mut family, id.index());
+        updated[root] |= graph.updates.iter().any(|u| u.param == id);
+        let order = asked[id.index()].iter().find_map(|w| match w {
+            Want::Order(order) => Some(order.clone()),
+            Want::Any | Want::Halo(_) => None,
+        });
+        let weight = matches!(graph.value(id).def, Def::Param { .. });
+        if weight && orders[root].is_none() {
+            orders[root] = order;
+        }
+    }
+    for id in graph.ids() {
+        let root = find(&mut family, id.index());
+        let free = match (&graph.value(id).def, &wants[id.index()]) {
+            (Def::Param { .. }, _) => true,
+            (Def::Op { .. }, Some(wants)) => wants.output == Want::Any,
+            (Def::Op { .. } | Def::Input(_) | Def::Const(_), _) => false,
+        };
+        if updated[root] && free && !graph.outputs.iter().any(|p| p.value == id) {
+            let rank = graph.value(id).ty.dims().len();
+            chosen[id.index()] = match &orders[root] {
+                Some(order) => Layout::ordered(order.clone()),
+                None => Layout::canonical(rank),
+            };
+        }
+    }
 }
 
 fn wants_of(graph: &Graph, id: ValueId) -> Option<Wants> {
@@ -155,7 +219,7 @@ impl Copies {
 }
 
 /// Adds a copy of the new value `of`.
-fn copy_of(rewrite: &mut Rewrite<'_>, of: ValueId, layout: Layout) -> ValueId {
+pub(super) fn copy_of(rewrite: &mut Rewrite<'_>, of: ValueId, layout: Layout) -> ValueId {
     let from = &rewrite.new.graph.values[of.index()];
     let value = Value {
         def: Def::Op { op: Copy.into(), inputs: vec![of] },
@@ -169,7 +233,8 @@ fn copy_of(rewrite: &mut Rewrite<'_>, of: ValueId, layout: Layout) -> ValueId {
     rewrite.push(value, origin)
 }
 
-/// Ends the rewrite; every output port gets a value of its own, made by an operation, in the user's order.
+/// Ends the rewrite; every output port gets a value of its own, made by an operation, in the user's order, and every update
+/// one in the order of its weight.
 fn outputs(old: &Work, mut rewrite: Rewrite<'_>) -> Work {
     let mut taken: Vec<ValueId> = Vec::new();
     let mut values = Vec::new();
@@ -184,7 +249,24 @@ fn outputs(old: &Work, mut rewrite: Rewrite<'_>) -> Work {
         taken.push(new);
         values.push(new);
     }
+    let mut updates = Vec::new();
+    for u in &old.graph.updates {
+        let (param, mut new) = (rewrite.of(u.param), rewrite.of(u.value));
+        let layout = rewrite.new.graph.value(param).layout.clone();
+        let value = rewrite.new.graph.value(new);
+        let made = matches!(value.def, Def::Op { .. });
+        if let Some(layout) =
+            layout.filter(|l| !made || value.layout.as_ref() != Some(l) || taken.contains(&new))
+        {
+            new = copy_of(&mut rewrite, new, layout);
+        }
+        taken.push(new);
+        updates.push(new);
+    }
     let mut work = rewrite.finish();
+    for (update, value) in work.graph.updates.iter_mut().zip(updates) {
+        update.value = value;
+    }
     for (port, value) in work.graph.outputs.iter_mut().zip(values) {
         port.value = value;
     }

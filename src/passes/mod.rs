@@ -12,10 +12,11 @@ mod layout;
 mod norm;
 #[cfg(test)]
 mod tests;
+mod update;
 
-use crate::graph::Graph;
 use crate::graph::patch::Work;
 use crate::graph::verify::{Broken, verify};
+use crate::graph::{Graph, ValueId};
 
 /// A rewrite.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +40,7 @@ pub const PASSES: &[Pass] = &[
     Pass { name: "dce", after: &["cse"], needed: false, run: dce::run },
     Pass { name: "layout", after: &["identity", "dce"], needed: true, run: layout::run },
     Pass { name: "fuse", after: &["layout"], needed: false, run: fuse::run },
+    Pass { name: "update", after: &["layout", "fuse"], needed: true, run: update::run },
 ];
 
 /// Which passes run.
@@ -67,6 +69,12 @@ impl std::fmt::Display for PassError {
 }
 
 impl std::error::Error for PassError {}
+
+/// Lets the new elements of these weights be copied to their places at the end of a run: what the pass `update` does where it
+/// sees that they cannot be stored there at once, for callers who know more.
+pub fn detour(work: Work, params: &[ValueId]) -> Work {
+    update::detour(work, params)
+}
 
 /// Runs the passes of `level`; verifies the graph at the start, and after each pass in debug builds, else at the end.
 ///

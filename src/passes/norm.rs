@@ -42,8 +42,7 @@ fn host_of(work: &Work, x: ValueId, at_load: &[bool], users: &[Vec<ValueId>]) ->
     let Def::Op { op, inputs } = &work.graph.value(x).def else { return None };
     let Role::Linear(linear) = op.rules().role() else { return None };
     let known = |i: usize| inputs.get(i).is_some_and(|i| at_load[i.index()]);
-    let output = work.graph.outputs.iter().any(|p| p.value == x);
-    let alone = users[x.index()].len() == 1 && !output;
+    let alone = users[x.index()].len() == 1 && !work.graph.leaves(x);
     (alone && known(linear.weight) && linear.bias.is_none_or(known)).then_some((x, *linear))
 }
 

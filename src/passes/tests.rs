@@ -198,6 +198,35 @@ fn chains_are_fused_behind_their_root_but_not_across_orders() {
 }
 
 #[test]
+fn updates_are_roots_and_in_place_where_nobody_reads_later() {
+    let text = |tail: &str| {
+        graph(&format!(
+            r#"v0 = input(0) : [n: 1, c: 2, h: 2] "x"
+               v1 = param(constant(1.0), train) : [c: 2] "p"
+               v2 = param(constant(3.0), train) : [c: 2] "q"
+               v3 = binary(f=mul, right=0.5) v1 : [c: 2] "half"
+               v4 = binary(f=mul) v0, v1 : [n: 1, c: 2, h: 2] "y"
+               in "x" v0 [0, 1, 2]
+               out "y" v4 [0, 1, 2]
+               {tail}"#
+        ))
+    };
+    let names_of =
+        |g: &Graph| -> Vec<String> { g.updates.iter().map(|u| g.value(u.value).name.clone()).collect() };
+    // Read again by `y`, which runs later: a copy at the end takes the new elements over.
+    let work = run(text("update v1 v3"), Level::All).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(names_of(&work.graph), ["half.copy"]);
+    assert_eq!(work.graph.updates[0].value, ValueId(work.graph.values.len() as u32 - 1));
+    // Nobody reads `q` at all.
+    let work = run(text("update v2 v3"), Level::All).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(names_of(&work.graph), ["half"]);
+    // Two weights swap: each needs the old elements of the other.
+    let work = run(text("update v1 v2\nupdate v2 v1"), Level::All).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(work.graph.updates.len(), 2);
+    assert_ne!(work.graph.updates[0].value, work.graph.updates[1].value);
+}
+
+#[test]
 fn outputs_have_buffers_of_their_own() {
     let g = graph(
         r#"v0 = input(0) : [n: 1, c: 2, h: 2] "x"

@@ -25,6 +25,9 @@ pub struct BufSpec {
     pub len: usize,
     /// Whether the function stores into it.
     pub writable: bool,
+    /// Whether it may be the very buffer that the function stores into: each element is read only by the range that stores
+    /// it, before it does.
+    pub pointwise: bool,
 }
 
 /// A function of machine code.
@@ -54,7 +57,8 @@ impl Entry {
     /// # Safety
     /// `code` stays callable as long as `owner` lives. Called with one pointer per element of `bufs`, each to that many
     /// elements, and `0 <= begin <= end <= chunks`, it reads only within them, writes only within those marked writable,
-    /// and writes disjoint elements for disjoint ranges, which no other disjoint range reads.
+    /// and writes disjoint elements for disjoint ranges, which no other disjoint range reads. It does so also when a buffer
+    /// marked pointwise is the writable one.
     pub unsafe fn new(
         code: RawFn,
         name: &str,
@@ -84,7 +88,7 @@ impl Entry {
     ///
     /// # Safety
     /// `bufs` holds one pointer per element of [`Entry::bufs`], each to at least that many elements, the writable ones for
-    /// writing, and none of those overlaps another. No other thread accesses what this range writes meanwhile.
+    /// writing, and none of those overlaps another, but may be one marked pointwise. No other thread accesses what this range writes meanwhile.
     pub(super) unsafe fn call(&self, bufs: &[*mut f32], begin: usize, end: usize) {
         debug_assert_eq!(bufs.len(), self.bufs.len(), "one pointer per buffer");
         debug_assert!(begin <= end && end <= self.chunks, "a range of chunks");
@@ -145,6 +149,7 @@ impl<'a> Bound<'a> {
         let sizes = program.sizes();
         length("arena", memory.arena.len(), sizes.arena)?;
         length("parameters", memory.params.len(), sizes.params)?;
+        length("state", memory.state.len(), sizes.state)?;
         length("constants", memory.consts.len(), sizes.consts)?;
         length("inputs", memory.inputs.len(), sizes.inputs.len())?;
         length("outputs", memory.outputs.len(), sizes.outputs.len())?;
@@ -155,6 +160,7 @@ impl<'a> Bound<'a> {
             length(&format!("output {i}"), given.len(), *wanted)?;
         }
         let arena = memory.arena.as_mut_ptr();
+        let state = memory.state.as_mut_ptr();
         let outputs: Vec<*mut f32> = memory.outputs.iter_mut().map(|o| o.as_mut_ptr()).collect();
         let mut pointers = Vec::new();
         let mut starts = Vec::with_capacity(program.steps.len());
@@ -165,6 +171,7 @@ impl<'a> Bound<'a> {
                 // comes from a shared borrow: the program puts only buffers that are read there.
                 Place::Arena(offset) => arena.wrapping_add(*offset),
                 Place::Param(offset) => memory.params.as_ptr().cast_mut().wrapping_add(*offset),
+                Place::State(offset) => state.wrapping_add(*offset),
                 Place::Const(offset) => memory.consts.as_ptr().cast_mut().wrapping_add(*offset),
                 Place::Input(i) => memory.inputs[*i].as_ptr().cast_mut(),
                 Place::Output(i) => outputs[*i],
@@ -188,7 +195,7 @@ impl<'a> Bound<'a> {
         let range = share(entry.chunks, thread, threads);
         if !range.is_empty() {
             // SAFETY: `Program::new` has checked that each buffer lies within its store and that what is written overlaps
-            // nothing else; `new` has checked the stores. Shares are disjoint ranges, of which the entry promises that they
+            // nothing else but what the entry promises may be overwritten as it is read; `new` has checked the stores. Shares are disjoint ranges, of which the entry promises that they
             // do not meet; the caller promises the rest.
             unsafe { entry.call(self.pointers(step), range.start, range.end) }
         }
@@ -261,7 +268,10 @@ pub(super) fn doubled(chunks: usize, len: usize) -> Entry {
         code(bufs, begin, end);
     }
     assert!(chunks <= len);
-    let bufs = vec![BufSpec { len, writable: false }, BufSpec { len, writable: true }];
+    let bufs = vec![
+        BufSpec { len, writable: false, pointwise: true },
+        BufSpec { len, writable: true, pointwise: false },
+    ];
     // SAFETY: a function lives for ever, and touches element `i` of two buffers of `len >= chunks` for chunk `i`.
     unsafe { Entry::new(raw, "doubled", bufs, chunks, Arc::new(())) }
 }

@@ -1,7 +1,7 @@
 //! A program: steps run one after another, each one entry over buffers at fixed places.
 //!
-//! Plain data, checked once: every buffer lies within its store, only the arena and outputs are written, and what a step
-//! writes overlaps nothing else of that step. A run then only compares the lengths of what it is lent.
+//! Plain data, checked once: every buffer lies within its store, only the arena, the state and outputs are written, and what a
+//! step writes overlaps nothing else of that step, but may be exactly a buffer that its entry reads pointwise. A run then only compares the lengths of what it is lent.
 
 use std::fmt;
 use std::time::Duration;
@@ -16,6 +16,8 @@ pub enum Place {
     Arena(usize),
     /// In the parameters: whatever was computed or loaded before runs.
     Param(usize),
+    /// In the state: parameters that steps read and write, and that stay after the run.
+    State(usize),
     /// In the constants.
     Const(usize),
     /// The whole input of this number.
@@ -40,6 +42,8 @@ pub struct Sizes {
     pub arena: usize,
     /// All parameters.
     pub params: usize,
+    /// The state.
+    pub state: usize,
     /// All constants.
     pub consts: usize,
     /// Each input.
@@ -56,12 +60,14 @@ pub struct Program {
 }
 
 /// What a run is lent.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Memory<'a> {
     /// Scratch space of [`Sizes::arena`] elements; one run at a time. Steps expect nothing of its contents.
     pub arena: &'a mut [f32],
     /// Parameters.
     pub params: &'a [f32],
+    /// Parameters that the run changes.
+    pub state: &'a mut [f32],
     /// Constants.
     pub consts: &'a [f32],
     /// Inputs.
@@ -92,7 +98,7 @@ impl std::error::Error for ProgramError {}
 pub enum RunError {
     /// What was lent has the wrong size.
     Length {
-        /// `arena`, `parameters`, `constants`, `input 2`, `outputs`, ...
+        /// `arena`, `parameters`, `state`, `constants`, `input 2`, `outputs`, ...
         what: String,
         /// How many elements (or inputs, or outputs) there were.
         given: usize,
@@ -119,7 +125,7 @@ impl Program {
     ///
     /// # Errors
     /// A step names an entry that is not there, has the wrong number of buffers, reaches beyond a store, writes what must
-    /// not be written, or writes what it also reads.
+    /// not be written, or writes what it also reads, unless its entry promises that this is sound.
     pub fn new(steps: &[Step], entries: &[Entry], sizes: Sizes) -> Result<Program, ProgramError> {
         let checked = steps.iter().enumerate().map(|(number, step)| {
             let fail = |what| ProgramError { step: number, what };
@@ -201,8 +207,9 @@ fn extent(place: Place, len: usize, sizes: &Sizes) -> Option<(usize, std::ops::R
         Place::Arena(start) => within(0, start, sizes.arena),
         Place::Param(start) => within(1, start, sizes.params),
         Place::Const(start) => within(2, start, sizes.consts),
-        Place::Input(i) => whole(3 + i, *sizes.inputs.get(i)?),
-        Place::Output(i) => whole((3 + sizes.inputs.len()).checked_add(i)?, *sizes.outputs.get(i)?),
+        Place::State(start) => within(3, start, sizes.state),
+        Place::Input(i) => whole(4 + i, *sizes.inputs.get(i)?),
+        Place::Output(i) => whole((4 + sizes.inputs.len()).checked_add(i)?, *sizes.outputs.get(i)?),
     }
 }
 
@@ -212,16 +219,17 @@ fn check(entry: &Entry, places: &[Place], sizes: &Sizes) -> Result<(), &'static 
     }
     let mut ranges = Vec::with_capacity(places.len());
     for (place, spec) in places.iter().zip(entry.bufs()) {
-        if spec.writable && !matches!(place, Place::Arena(_) | Place::Output(_)) {
+        if spec.writable && !matches!(place, Place::Arena(_) | Place::State(_) | Place::Output(_)) {
             return Err("a store into what is only read");
         }
         let range = extent(*place, spec.len, sizes).ok_or("a buffer beyond its store")?;
-        ranges.push((range, spec.writable));
+        ranges.push((range, spec));
     }
-    for (i, ((store, a), writes)) in ranges.iter().enumerate() {
-        for (j, ((other, b), _)) in ranges.iter().enumerate() {
+    for (i, ((store, a), spec)) in ranges.iter().enumerate() {
+        for (j, ((other, b), read)) in ranges.iter().enumerate() {
             let meet = store == other && a.start < b.end && b.start < a.end;
-            if *writes && i != j && meet {
+            let in_place = read.pointwise && !read.writable && a == b;
+            if spec.writable && i != j && meet && !in_place {
                 return Err("a buffer that is written overlaps another");
             }
         }

@@ -26,10 +26,9 @@ fn run(program: &Program, input: &[f32], executor: &dyn Executor) -> Result<Vec<
     let mut out = vec![0.0; program.sizes().outputs[0]];
     let memory = Memory {
         arena: arena.as_mut_slice(),
-        params: &[],
-        consts: &[],
         inputs: &[input],
         outputs: vec![&mut out],
+        ..Memory::default()
     };
     program.run(memory, executor)?;
     Ok(out)
@@ -151,13 +150,8 @@ fn observers_see_every_step_and_may_panic() {
     let observe = |seen: &Mutex<Vec<Vec<f32>>>, limit: usize| {
         let mut arena = vec![0.0; 8];
         let mut out = [0.0; 4];
-        let memory = Memory {
-            arena: &mut arena,
-            params: &[],
-            consts: &[],
-            inputs: &[&input],
-            outputs: vec![&mut out],
-        };
+        let memory =
+            Memory { arena: &mut arena, inputs: &[&input], outputs: vec![&mut out], ..Memory::default() };
         program.run_observed(memory, &pool, &mut |step, view| {
             if step == limit {
                 std::panic::resume_unwind(Box::new("enough"));
@@ -184,13 +178,8 @@ fn every_step_is_timed() {
     let pool = Pool::new(2).expect("threads");
     for executor in [&OneThread as &dyn Executor, &pool] {
         let (mut arena, mut out) = ([0.0; 16], [0.0; 8]);
-        let memory = Memory {
-            arena: &mut arena,
-            params: &[],
-            consts: &[],
-            inputs: &[&[0.0; 8]],
-            outputs: vec![&mut out],
-        };
+        let memory =
+            Memory { arena: &mut arena, inputs: &[&[0.0; 8]], outputs: vec![&mut out], ..Memory::default() };
         assert_eq!(program.run_timed(memory, executor).expect("a run").len(), 5);
         assert_eq!(out.to_vec(), expected(5, &[0.0; 8]));
     }
@@ -202,26 +191,25 @@ fn wrong_lengths_are_errors_that_say_which() {
     let wrong = run(&program, &[0.0; 7], &OneThread).expect_err("too short");
     assert_eq!(wrong.to_string(), "input 0: 7 given, 8 needed");
     let mut out = [0.0; 8];
-    let memory = Memory {
-        arena: &mut [0.0; 3],
-        params: &[],
-        consts: &[],
-        inputs: &[&[0.0; 8]],
-        outputs: vec![&mut out],
-    };
+    let memory =
+        Memory { arena: &mut [0.0; 3], inputs: &[&[0.0; 8]], outputs: vec![&mut out], ..Memory::default() };
     let wrong = program.run(memory, &OneThread).expect_err("too little");
     assert_eq!(wrong, RunError::Length { what: "arena".to_owned(), given: 3, wanted: 16 });
 }
 
 #[test]
 fn unsound_programs_are_refused() {
-    let sizes = || Sizes { arena: 16, params: 8, inputs: vec![8], outputs: vec![8], ..Sizes::default() };
+    let sizes =
+        || Sizes { arena: 16, params: 8, state: 8, inputs: vec![8], outputs: vec![8], ..Sizes::default() };
     let what = |from: Place, to: Place| {
         let step = Step { entry: 0, bufs: vec![from, to] };
         Program::new(&[step], &[doubled(8, 8)], sizes()).map(|_| ()).map_err(|e| e.what)
     };
     assert_eq!(what(Place::Input(0), Place::Output(0)), Ok(()));
     assert_eq!(what(Place::Arena(0), Place::Arena(8)), Ok(()));
+    assert_eq!(what(Place::Arena(4), Place::Arena(4)), Ok(()), "in place, as the entry promises");
+    assert_eq!(what(Place::State(0), Place::State(0)), Ok(()));
+    assert_eq!(what(Place::State(1), Place::State(0)), Err("a buffer beyond its store"));
     assert_eq!(what(Place::Arena(0), Place::Arena(7)), Err("a buffer that is written overlaps another"));
     assert_eq!(what(Place::Arena(0), Place::Arena(9)), Err("a buffer beyond its store"));
     assert_eq!(what(Place::Arena(usize::MAX), Place::Arena(0)), Err("a buffer beyond its store"));

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use super::error::{Bug, CompileError};
 use crate::graph::patch::Work;
 use crate::graph::{Graph, ValueId};
+use crate::loops::Buf;
+use crate::loops::pointwise::pointwise;
 use crate::lower::memory::{Memory, Place, memory};
 use crate::lower::{Step, lower};
 use crate::passes::{self, Level};
@@ -66,16 +68,40 @@ pub fn assemble(
     target: &Target,
     timer: &mut Timer,
 ) -> Result<Assembled, CompileError> {
-    let work = timer.time("passes", || passes::run(graph, level))?;
-    let steps = timer.time("lower", || lower(&work.graph))?;
-    let nests = timer.time("schedule", || steps.iter().map(|s| schedule(s.nest.clone(), target)).collect());
-    // Not in place: the runtime refuses a step that stores into what it reads.
-    let memory = timer.time("plan", || memory(&work.graph, &steps, false));
+    let mut work = timer.time("passes", || passes::run(graph, level))?;
+    let mut steps = timer.time("lower", || lower(&work.graph))?;
+    let all = |steps: &[Step]| steps.iter().map(|s| schedule(s.nest.clone(), target)).collect();
+    let mut nests: Vec<Scheduled> = timer.time("schedule", || all(&steps));
+    let clashing = clashing(&work.graph, &steps, &nests);
+    if !clashing.is_empty() {
+        work = passes::detour(work, &clashing);
+        steps = lower(&work.graph)?;
+        nests = all(&steps);
+    }
+    // In place only where the loops that will run prove it: the runtime asks for the same proof.
+    for (step, nest) in steps.iter_mut().zip(&nests) {
+        step.in_place.retain(|i| pointwise(&nest.nest, Buf(*i as u32)));
+    }
+    let memory = timer.time("plan", || memory(&work.graph, &steps, true));
     let program = Assembled { work, steps, nests, memory };
     if cfg!(debug_assertions) {
         program.verify()?;
     }
     Ok(program)
+}
+
+/// Updated weights that are read by the step that makes their new elements, in a way that is not proved to allow to store
+/// them there.
+fn clashing(graph: &Graph, steps: &[Step], nests: &[Scheduled]) -> Vec<ValueId> {
+    let mut found = Vec::new();
+    for (step, nest) in steps.iter().zip(nests) {
+        let Some(param) = graph.updated_by(step.value) else { continue };
+        let mut reads = step.reads.iter().enumerate().filter(|(_, id)| **id == param);
+        if reads.any(|(i, _)| !pointwise(&nest.nest, Buf(i as u32))) {
+            found.push(param);
+        }
+    }
+    found
 }
 
 impl Assembled {

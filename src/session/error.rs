@@ -145,6 +145,8 @@ pub enum RunError {
         /// What was given.
         found: String,
     },
+    /// The network's runs change its weights, and this one was asked to leave them.
+    Stateful,
     /// There is not enough memory.
     Memory(OutOfMemory),
     /// The loop interpreter found a nest that breaks the rules: a bug.
@@ -167,6 +169,7 @@ impl std::fmt::Display for RunError {
             Self::Shape { name, expected, found } => {
                 write!(f, "`{name}` is declared as {expected}, given is {found}")
             }
+            Self::Stateful => f.write_str("a run of this network changes its weights: it needs `run_mut`"),
             Self::Memory(e) => e.fmt(f),
             Self::Interpreter { message } => write!(f, "{message} (this is a bug in cnnc)"),
             Self::Machine(e) => e.fmt(f),

@@ -18,6 +18,8 @@ pub mod profile;
 pub mod report;
 pub mod simulate;
 #[cfg(test)]
+mod state_tests;
+#[cfg(test)]
 mod tests;
 pub mod weights;
 

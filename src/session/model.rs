@@ -98,7 +98,8 @@ impl Model {
     /// it lies, any other is copied.
     ///
     /// # Errors
-    /// [`RunError`] when inputs are missing, unknown or of another shape, or memory is short.
+    /// [`RunError`] when inputs are missing, unknown or of another shape, memory is short, or a run would change weights
+    /// ([`Model::run_mut`]).
     pub fn run(&self, inputs: &[(&str, TensorView<'_>)]) -> Result<Outputs, RunError> {
         let inputs = arrange_all(&self.compiled.inputs, inputs)?;
         let mut outputs: Vec<Vec<f32>> = Vec::new();
@@ -144,6 +145,60 @@ impl Model {
         self.with_buffers(&inputs, buffers.collect(), |memory| self.compiled.run.run(memory, &*self.executor))
     }
 
+    /// Whether a run changes weights: the network is a training step.
+    pub fn is_stateful(&self) -> bool {
+        !self.compiled.source.updates.is_empty()
+    }
+
+    /// Runs the network once and lets it change its weights; the outputs. Other clones of the model keep the weights they have.
+    ///
+    /// # Errors
+    /// As [`Model::run`].
+    pub fn run_mut(&mut self, inputs: &[(&str, TensorView<'_>)]) -> Result<Outputs, RunError> {
+        if !self.is_stateful() {
+            return self.run(inputs);
+        }
+        let inputs = arrange_all(&self.compiled.inputs, inputs)?;
+        let mut outputs: Vec<Vec<f32>> = Vec::new();
+        for port in &self.compiled.outputs {
+            outputs.push(zeros(port.len())?);
+        }
+        let compiled = self.compiled.clone();
+        let executor = self.executor.clone();
+        self.with_state(&inputs, &mut outputs, |memory| compiled.run.run(memory, &*executor))?;
+        Ok(Outputs::of(&compiled.outputs, outputs))
+    }
+
+    /// Lends an arena, and the store to change: this model's own, a copy if other clones have it too.
+    pub(super) fn with_state(
+        &mut self,
+        inputs: &[Cow<'_, [f32]>],
+        outputs: &mut [Vec<f32>],
+        run: impl FnOnce(Memory<'_>) -> Result<(), crate::runtime::program::RunError>,
+    ) -> Result<(), RunError> {
+        self.store()?;
+        if Arc::get_mut(&mut self.store).is_none() {
+            let copy = Storage::of(self.store()?.as_slice())?;
+            self.store = Arc::new(OnceLock::from(copy));
+        }
+        let free = self.arenas.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut arena = match free {
+            Some(arena) => arena,
+            None => Storage::zeroed(self.compiled.run.sizes().arena)?,
+        };
+        let inputs: Vec<&[f32]> = inputs.iter().map(|i| &**i).collect();
+        let store = Arc::get_mut(&mut self.store).and_then(OnceLock::get_mut);
+        let done = run(Memory {
+            arena: arena.as_mut_slice(),
+            state: store.map_or(&mut [], Storage::as_mut_slice),
+            inputs: &inputs,
+            outputs: outputs.iter_mut().map(Vec::as_mut_slice).collect(),
+            ..Memory::default()
+        });
+        self.arenas.lock().unwrap_or_else(PoisonError::into_inner).push(arena);
+        Ok(done?)
+    }
+
     pub(super) fn with_memory(
         &self,
         inputs: &[Cow<'_, [f32]>],
@@ -160,6 +215,9 @@ impl Model {
         outputs: Vec<&mut [f32]>,
         run: impl FnOnce(Memory<'_>) -> Result<(), crate::runtime::program::RunError>,
     ) -> Result<(), RunError> {
+        if self.is_stateful() {
+            return Err(RunError::Stateful);
+        }
         let store = self.store()?;
         let inputs: Vec<&[f32]> = inputs.iter().map(|i| &**i).collect();
         let free = self.arenas.lock().unwrap_or_else(PoisonError::into_inner).pop();
@@ -170,9 +228,9 @@ impl Model {
         let memory = Memory {
             arena: arena.as_mut_slice(),
             params: store.as_slice(),
-            consts: &[],
             inputs: &inputs,
             outputs,
+            ..Memory::default()
         };
         let done = run(memory);
         self.arenas.lock().unwrap_or_else(PoisonError::into_inner).push(arena);
@@ -226,13 +284,7 @@ impl Compiled {
 
     /// Computes what depends on weights.
     pub(super) fn load(&self, store: &mut Storage, executor: &dyn Executor) -> Result<(), RunError> {
-        let memory = Memory {
-            arena: store.as_mut_slice(),
-            params: &[],
-            consts: &[],
-            inputs: &[],
-            outputs: Vec::new(),
-        };
+        let memory = Memory { arena: store.as_mut_slice(), ..Memory::default() };
         Ok(self.load.run(memory, executor)?)
     }
 }
@@ -247,11 +299,13 @@ fn machine_program(
     let memory = &program.memory;
     let numbers: Vec<usize> =
         (0..program.steps.len()).filter(|i| program.steps[*i].at_load == at_load).collect();
-    // At load time the store is what is written; a run only reads it.
+    // At load time the store is what is written; a run only reads it, unless it updates weights.
+    let stateful = !program.work.graph.updates.is_empty();
     let slot = |place: Place| match place {
         Place::Input(i) => Slot::Input(i),
         Place::Output(i) => Slot::Output(i),
         Place::Store(at) if at_load => Slot::Arena(at),
+        Place::Store(at) if stateful => Slot::State(at),
         Place::Store(at) => Slot::Param(at),
         Place::Arena(at) => Slot::Arena(at),
         Place::None => Slot::Const(0),
@@ -271,7 +325,8 @@ fn machine_program(
         let len = |p: &crate::graph::Port| graph.value(p.value).ty.len();
         Sizes {
             arena: memory.arena.size / ELEMENT,
-            params: memory.store.size / ELEMENT,
+            params: if stateful { 0 } else { memory.store.size / ELEMENT },
+            state: if stateful { memory.store.size / ELEMENT } else { 0 },
             consts: 0,
             inputs: graph.inputs.iter().map(len).collect(),
             outputs: graph.outputs.iter().map(len).collect(),

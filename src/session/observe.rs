@@ -129,7 +129,7 @@ impl Model {
         let fma = compiled.options.isa.fuses();
         let data = simulate(&compiled.program, &inputs, &weight, fma)
             .map_err(|message| RunError::Interpreter { message })?;
-        Ok(Outputs::of(&compiled.outputs, data))
+        Ok(Outputs::of(&compiled.outputs, data.outputs))
     }
 
     /// The values of the source graph that steps of a run store.

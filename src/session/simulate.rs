@@ -1,5 +1,5 @@
 //! Runs an assembled program in the loop interpreter, in the same arenas and at the same offsets as machine code would: slow,
-//! and the second witness beside the `f64` reference. Panics on a nest that the interpreter refuses: that is a bug.
+//! and the second witness beside the `f64` reference.
 
 use super::assemble::Assembled;
 use crate::graph::Def;
@@ -15,14 +15,22 @@ struct Memories {
     arena: Vec<f32>,
 }
 
-/// The outputs, in the user's layouts, for inputs in the user's layouts and weights given by name in the order of their types.
+/// What a run leaves behind.
+pub struct Simulated {
+    /// The outputs, in the user's layouts.
+    pub outputs: Vec<Vec<f32>>,
+    /// The store: weights, the updated ones with their new elements.
+    pub store: Vec<f32>,
+}
+
+/// The outputs and the store, for inputs in the user's layouts and weights given by name in the order of their types.
 /// `fma` says whether multiply-adds round once, as the target's code does.
 pub fn simulate(
     program: &Assembled,
     inputs: &[Vec<f32>],
     weight: &dyn Fn(ValueId) -> Vec<f32>,
     fma: bool,
-) -> Result<Vec<Vec<f32>>, String> {
+) -> Result<Simulated, String> {
     let graph = &program.work.graph;
     let outputs = graph.outputs.iter().map(|p| vec![f32::NAN; graph.value(p.value).ty.len()]).collect();
     // NaN everywhere: whoever reads what nobody stored shows it.
@@ -46,7 +54,7 @@ pub fn simulate(
             run_step(program, i, step, &mut memories, fma)?;
         }
     }
-    Ok(memories.outputs)
+    Ok(Simulated { outputs: memories.outputs, store: memories.store })
 }
 
 fn run_step(

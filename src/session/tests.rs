@@ -87,7 +87,7 @@ fn check(g: &Graph, level: Level) -> Assembled {
         let v = graph.value(id);
         Noise::of(seed_of(&v.name), &v.ty, &v.name)
     };
-    let found = simulate(&program, &inputs, &weight, true).unwrap_or_else(|e| panic!("{e}"));
+    let found = simulate(&program, &inputs, &weight, true).unwrap_or_else(|e| panic!("{e}")).outputs;
     let compiled = machine(g, level, &inputs);
     for (found, machine) in found.iter().zip(&compiled) {
         let wide: Vec<f64> = found.iter().map(|x| f64::from(*x)).collect();

@@ -281,7 +281,7 @@ fn machine(jobs: &[Job], isa: &Isa, failures: &mut Vec<String>) {
         let run = |executor: &dyn Executor| -> Vec<f32> {
             let mut out = out[0].clone();
             let outputs = vec![&mut out[..]];
-            let memory = Memory { arena: &mut [], params: &[], consts: &[], inputs: &inputs, outputs };
+            let memory = Memory { inputs: &inputs, outputs, ..Memory::default() };
             program.run(memory, executor).expect("a run of one step");
             out
         };

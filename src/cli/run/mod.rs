@@ -142,7 +142,9 @@ fn compute(
         buffers.iter().map(|(i, buffer)| (slots[*i].name.as_str(), TensorView::from(buffer))).collect();
     let tolerance = Tolerance { rtol: data.rtol, atol: data.atol };
     let failed = |error: RunError| match error {
-        RunError::Machine(_) | RunError::Interpreter { .. } => Failure::Bug(error.to_string()),
+        RunError::Machine(_) | RunError::Interpreter { .. } | RunError::Stateful => {
+            Failure::Bug(error.to_string())
+        }
         RunError::Unknown { .. }
         | RunError::Missing { .. }
         | RunError::Twice { .. }

@@ -127,7 +127,7 @@ fn execute(nest: &Nest, isa: &Isa, bufs: &[Vec<f32>], executor: &dyn Executor) -
     for (decl, buf) in nest.bufs.iter().zip(&mut all) {
         if decl.writable { outputs.push(buf) } else { inputs.push(buf) }
     }
-    let memory = Memory { arena: &mut [], params: &[], consts: &[], inputs: &inputs, outputs };
+    let memory = Memory { inputs: &inputs, outputs, ..Memory::default() };
     program.run(memory, executor).expect("buffers of the declared lengths");
     all
 }
