@@ -9,7 +9,7 @@ from common import ROOT, Cnnc, Table, agree, least, limit_threads
 # name, program, net, batches
 INFER = [
     ("LeNet-5", "lenet5.cnn", None, [1, 16]),
-    ("figure 9.11 left", "classifiers.cnn", "Fixed", [1, 16]),
+    ("figure 9.11 left", "classifiers.cnn", "FixedSize", [1, 16]),
     ("all-convolutional", "all_conv.cnn", None, [1, 16]),
     ("ResNet-18", "resnet18.cnn", None, [1, 16]),
     ("ResNet-50", "resnet50.cnn", None, [1, 16]),
@@ -19,7 +19,7 @@ INFER = [
 ]
 TRAIN = [
     ("LeNet-5", "lenet5.cnn", None, 64),
-    ("figure 9.11 left", "classifiers.cnn", "Fixed", 8),
+    ("figure 9.11 left", "classifiers.cnn", "FixedSize", 8),
     ("all-convolutional", "all_conv.cnn", None, 64),
     ("ResNet-20", "resnet20.cnn", None, 64),
     ("ResNet-18", "resnet18.cnn", None, 8),

@@ -84,6 +84,7 @@ fn all_check_without_errors() {
 fn parameters_are_those_published() {
     for (file, net, want) in [
         ("resnet18.cnn", "ResNet18", 11_689_512),
+        ("resnet20.cnn", "ResNet20", 272_474),
         ("resnet50.cnn", "ResNet50", 25_557_032),
         ("vgg16.cnn", "VGG16", 138_357_544),
         ("mobilenet_v1.cnn", "MobileNetV1", 4_231_976),
