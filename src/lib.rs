@@ -51,5 +51,8 @@ pub mod runtime;
 pub mod formats;
 pub mod session;
 
+#[cfg(feature = "data")]
+pub mod data;
+
 #[cfg(feature = "cli")]
 pub mod cli;

@@ -50,26 +50,84 @@ pub fn read(
             format!("a picture gives 1 or 3 channels, {channels} are needed; hand over an .npy file");
         return Err(FormatError::Mismatch(message));
     }
+    let pixels = checked_count(&[height, width, channels])
+        .ok_or_else(|| FormatError::Mismatch(format!("no picture is {height}x{width}")))?;
+    let decoded = decode(reader, pixels, |h, w| {
+        if (h, w) == (height, width) {
+            return Ok(());
+        }
+        let message = format!(
+            "the picture is {h} rows x {w} columns, the input takes {height} x {width} (nothing is resized silently)"
+        );
+        Err(FormatError::Mismatch(message))
+    })?;
+    Ok(Picture { channels, height, width, data: planes(&decoded, channels) })
+}
+
+/// Reads a picture of any size up to `pixels_max` pixels; `channels` is 1 or 3, or the picture's own.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_any(
+    reader: impl BufRead + Seek,
+    channels: Option<usize>,
+    pixels_max: usize,
+) -> Result<Picture, FormatError> {
+    let decoded = decode(reader, pixels_max, |h, w| bounded(h, w, pixels_max))?;
+    let own = if decoded.color().has_color() { 3 } else { 1 };
+    let channels = channels.unwrap_or(own);
+    let (width, height) = (decoded.width() as usize, decoded.height() as usize);
+    Ok(Picture { channels, height, width, data: planes(&decoded, channels) })
+}
+
+/// Reads a gray picture of at most `pixels_max` pixels as the whole numbers that are stored: 0 to 255, or 0 to 65535 where it has
+/// 16 bits.
+///
+/// # Errors
+/// [`FormatError::Mismatch`] for a picture in colour or a larger one; those of [`read`].
+pub fn read_numbers(reader: impl BufRead + Seek, pixels_max: usize) -> Result<Picture, FormatError> {
+    let decoded = decode(reader, pixels_max, |h, w| bounded(h, w, pixels_max))?;
+    if decoded.color().has_color() {
+        let what = "a picture of class numbers is gray, this one has colours (or a palette)";
+        return Err(FormatError::Mismatch(what.into()));
+    }
+    let (width, height) = (decoded.width() as usize, decoded.height() as usize);
+    let wide = decoded.color().bits_per_pixel() / u16::from(decoded.color().channel_count()) > 8;
+    let data = if wide {
+        decoded.to_luma16().pixels().map(|p| f32::from(p.0[0])).collect()
+    } else {
+        decoded.to_luma8().pixels().map(|p| f32::from(p.0[0])).collect()
+    };
+    Ok(Picture { channels: 1, height, width, data })
+}
+
+fn bounded(h: usize, w: usize, pixels_max: usize) -> Result<(), FormatError> {
+    if h.checked_mul(w).is_some_and(|n| n <= pixels_max) {
+        return Ok(());
+    }
+    Err(FormatError::Mismatch(format!(
+        "the picture is {h} rows x {w} columns, at most {pixels_max} pixels are taken"
+    )))
+}
+
+/// Decodes a picture for which about `elements` values are of use, after `check` has seen its rows and columns.
+fn decode(
+    reader: impl BufRead + Seek,
+    elements: usize,
+    check: impl FnOnce(usize, usize) -> Result<(), FormatError>,
+) -> Result<DynamicImage, FormatError> {
     let mut reader = ImageReader::new(reader).with_guessed_format()?;
     if reader.format().is_none() {
         return Err(FormatError::malformed(FORMAT, "it begins like no PNG, JPEG or PNM"));
     }
-    let pixels = checked_count(&[height, width, channels])
-        .ok_or_else(|| FormatError::Mismatch(format!("no picture is {height}x{width}")))?;
     // The decoders check declared extents against these limits before they take memory.
     let mut limits = Limits::default();
-    limits.max_alloc = Some((pixels as u64).saturating_mul(16).saturating_add(64 << 20));
+    limits.max_alloc = Some((elements as u64).saturating_mul(16).saturating_add(64 << 20));
     reader.limits(limits);
     let decoder = reader.into_decoder().map_err(refused)?;
     let (w, h) = ::image::ImageDecoder::dimensions(&decoder);
-    if (h as usize, w as usize) != (height, width) {
-        let message = format!(
-            "the picture is {h} rows x {w} columns, the input takes {height} x {width} (nothing is resized silently)"
-        );
-        return Err(FormatError::Mismatch(message));
-    }
-    let decoded = DynamicImage::from_decoder(decoder).map_err(refused)?;
-    Ok(Picture { channels, height, width, data: planes(&decoded, channels) })
+    check(h as usize, w as usize)?;
+    DynamicImage::from_decoder(decoder).map_err(refused)
 }
 
 /// Writes a picture as an 8-bit PNG: values are clamped to 0..1 (a NaN becomes 0), multiplied by 255 and rounded.
@@ -190,6 +248,28 @@ mod tests {
         DynamicImage::from(buffer).write_to(&mut bytes, ImageFormat::Png).expect("a vector takes everything");
         let picture = parse(bytes.get_ref(), 1, (1, 2)).expect("sound");
         assert_eq!(picture.data, [1.0 / 65535.0, 65534.0 / 65535.0]);
+    }
+
+    #[test]
+    fn pictures_of_any_size_and_numbers_are_read() {
+        let bytes = png(3, 2, 3, |i| i as f32 / 255.0);
+        let own = read_any(Cursor::new(&bytes), None, 6).expect("sound");
+        assert_eq!((own.channels, own.height, own.width), (3, 2, 3));
+        let gray = read_any(Cursor::new(&bytes), Some(1), 6).expect("sound");
+        assert_eq!((gray.channels, gray.data.len()), (1, 6));
+        assert!(
+            read_any(Cursor::new(&bytes), None, 5)
+                .is_err_and(|e| e.to_string().contains("2 rows x 3 columns"))
+        );
+        assert!(read_numbers(Cursor::new(&bytes), 6).is_err_and(|e| e.to_string().contains("gray")));
+        let numbers = read_numbers(Cursor::new(png(1, 1, 3, |i| i as f32 / 255.0)), 6).expect("sound");
+        assert_eq!(numbers.data, [0.0, 1.0, 2.0]);
+        let wide =
+            ::image::ImageBuffer::<::image::Luma<u16>, _>::from_raw(2, 1, vec![300u16, 7]).expect("2 pixels");
+        let mut bytes = Cursor::new(Vec::new());
+        DynamicImage::from(wide).write_to(&mut bytes, ImageFormat::Png).expect("a vector takes everything");
+        let numbers = read_numbers(Cursor::new(bytes.get_ref()), 6).expect("sound");
+        assert_eq!(numbers.data, [300.0, 7.0]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Files in and out: weights ([`safetensors`]), arrays ([`npy`]), images ([`image`]).
+//! Files in and out: weights ([`safetensors`]), arrays ([`npy`], [`npz`], [`idx`]), tables ([`csv`]), images ([`image`]).
 //!
 //! Bytes come in, host arrays ([`HostArray`], row-major `f32`) go out, and the reverse. A reader trusts nothing: every
 //! size that a file declares is checked against what the caller expects and against the bytes that are really there
@@ -6,8 +6,16 @@
 //! the file's own length. No network, graph or operation is known here.
 
 #[cfg(feature = "data")]
+pub mod csv;
+#[cfg(feature = "data")]
+pub mod gz;
+#[cfg(feature = "data")]
+pub mod idx;
+#[cfg(feature = "data")]
 pub mod image;
 pub mod npy;
+#[cfg(feature = "data")]
+pub mod npz;
 #[cfg(feature = "safetensors")]
 pub mod safetensors;
 

@@ -26,6 +26,7 @@ mod nets;
 mod network;
 mod opcall;
 mod pipe;
+mod settings;
 mod statics;
 mod training;
 mod value;
@@ -36,7 +37,8 @@ use std::rc::Rc;
 pub use chain::why;
 pub use claims::{Claim, FACTS, Fact, FactExpr, Limits, Step, TestCase};
 pub use network::{Network, Place, Site, SiteArg, Trace};
-pub use training::{KEYS, SetValue, Setting, Takes, Training};
+pub use settings::{Arg, Choice, DATA_FIELDS, Is, KEYS, Takes};
+pub use training::{SetValue, Setting, Training};
 
 use crate::ast::{self, Item};
 use crate::ops::OpInfo;

@@ -1,15 +1,15 @@
 //! `train` items: every key is looked up in one table, every name of a layer is resolved, the rest is kept as data for the
 //! training loop. Nothing is run here.
 
-use super::args::fit;
 use super::cx::Cx;
 use super::fixes::Candidate;
 use super::names;
 use super::network::Network;
+use super::settings::{Arg, Choice, DATA_FIELDS, Is, KEYS, Takes};
 use super::value::Val;
-use crate::ast::{BinaryOp, Expr, ExprKind, Ident, Settings};
+use crate::ast::{self, BinaryOp, Expr, ExprKind, Ident, Settings};
 use crate::graph::ValueId;
-use crate::ops::args::{ArgTy, ArgValue, one_of};
+use crate::ops::args::{ArgValue, one_of};
 use crate::support::diag::{Diagnostic, Edit};
 use crate::support::span::Span;
 use crate::support::{Name, codes};
@@ -41,7 +41,8 @@ pub struct Setting {
 pub enum SetValue {
     /// A static value.
     Static(ArgValue),
-    /// A name alone, or with arguments: `mnist`, `sgd(rate: 0.05)`.
+    /// A name alone, or with arguments: `mnist`, `sgd(rate: 0.05)`. The arguments of a choice all bear their names, also those
+    /// written without; those of a loss are as written.
     Call(Name, Vec<(Option<Name>, SetValue)>),
     /// A value of the net.
     Layer(String, ValueId),
@@ -52,100 +53,6 @@ pub enum SetValue {
     /// `a + 0.1 * b` of losses.
     Binary(BinaryOp, Box<SetValue>, Box<SetValue>),
 }
-
-/// What a key takes.
-#[derive(Clone, Copy, Debug)]
-pub enum Takes {
-    /// A static value of this type.
-    Value(ArgTy),
-    /// One of these names, with these arguments; an argument list `&["*"]` takes any.
-    Choice(&'static [(&'static str, &'static [&'static str])]),
-    /// As [`Takes::Choice`], or a list of several.
-    Choices(&'static [(&'static str, &'static [&'static str])]),
-    /// A call of a loss over layers and data, or a sum of several.
-    Loss,
-    /// A built-in set, a reader, or the path of a file.
-    Data(&'static [(&'static str, &'static [&'static str])]),
-}
-
-const ANY: &[&str] = &["*"];
-
-/// Every key of a `train` item.
-pub const KEYS: &[(&str, Takes)] = &[
-    (
-        "data",
-        Takes::Data(&[
-            ("digits", ANY),
-            ("mnist", ANY),
-            ("fashion_mnist", ANY),
-            ("idx", ANY),
-            ("csv", ANY),
-            ("npy", ANY),
-            ("npz", ANY),
-            ("images", ANY),
-            ("masks", ANY),
-            ("shapes", ANY),
-            ("edges", ANY),
-        ]),
-    ),
-    ("loss", Takes::Loss),
-    (
-        "optimizer",
-        Takes::Choice(&[
-            ("sgd", &["rate", "momentum", "nesterov", "decay"]),
-            ("adam", &["rate", "beta1", "beta2", "eps", "decay"]),
-            ("adamw", &["rate", "beta1", "beta2", "eps", "decay"]),
-            ("rmsprop", &["rate", "rho", "eps", "momentum", "decay"]),
-            ("adagrad", &["rate", "eps", "decay"]),
-        ]),
-    ),
-    (
-        "schedule",
-        Takes::Choice(&[
-            ("constant", &["warmup"]),
-            ("step", &["every", "factor", "warmup"]),
-            ("cosine", &["warmup", "least"]),
-            ("linear", &["warmup", "least"]),
-            ("polynomial", &["power", "warmup", "least"]),
-            ("one_cycle", &["peak", "least"]),
-        ]),
-    ),
-    ("batch", Takes::Value(ArgTy::Int)),
-    ("epochs", Takes::Value(ArgTy::Int)),
-    ("seed", Takes::Value(ArgTy::Int)),
-    (
-        "metric",
-        Takes::Choices(&[
-            ("accuracy", ANY),
-            ("top_k", ANY),
-            ("miou", ANY),
-            ("mse", ANY),
-            ("mae", ANY),
-            ("confusion", ANY),
-        ]),
-    ),
-    (
-        "augment",
-        Takes::Choices(&[
-            ("shift", ANY),
-            ("flip", ANY),
-            ("crop", ANY),
-            ("rotate", ANY),
-            ("noise", ANY),
-            ("cutout", ANY),
-            ("normalise", ANY),
-        ]),
-    ),
-    ("clip", Takes::Choice(&[("value", ANY), ("norm", ANY)])),
-    ("accumulate", Takes::Value(ArgTy::Int)),
-    ("average", Takes::Value(ArgTy::Float)),
-    ("validate", Takes::Value(ArgTy::Float)),
-    ("patience", Takes::Value(ArgTy::Int)),
-    ("keep", Takes::Value(ArgTy::Int)),
-];
-
-/// What data gives beside the inputs of a net.
-const DATA: &[&str] = &["label", "target", "mask"];
 
 impl<'a> Cx<'a> {
     /// Resolves one `train` item; `None` when its net is unknown.
@@ -193,17 +100,7 @@ impl<'a> Cx<'a> {
 
     fn setting(&mut self, key: &Name, takes: Takes, e: &'a Expr, net: &Network) -> Option<SetValue> {
         match takes {
-            Takes::Value(ty) => {
-                let value = self.in_module(0, |cx| cx.expr(e).last());
-                match &value {
-                    Val::Static(v) if fit(ty, v).is_some() => Some(SetValue::Static(v.clone())),
-                    Val::Poison => None,
-                    other => {
-                        let what = self.describe(other);
-                        self.misset(e.span, key, &ty.describe(), &what)
-                    }
-                }
-            }
+            Takes::Value(is) => self.valued(&format!("`{key}`"), is, e, net),
             Takes::Choice(choices) => self.choice(key, choices, e, net),
             Takes::Choices(choices) => match &e.kind {
                 ExprKind::List(items) => {
@@ -221,17 +118,51 @@ impl<'a> Cx<'a> {
         }
     }
 
-    fn misset(&mut self, span: Span, key: &Name, expected: &str, found: &str) -> Option<SetValue> {
-        let message = format!("`{key}` takes {expected}, not {found}");
+    fn misset(&mut self, span: Span, what: &str, expected: &str, found: &str) -> Option<SetValue> {
+        let message = format!("{what} takes {expected}, not {found}");
         self.fail(Diagnostic::new(codes::E0603, span, message));
         None
+    }
+
+    /// A value of the kind and in the range of `is`; `what` it is for stands in messages.
+    fn valued(&mut self, what: &str, is: Is, e: &'a Expr, net: &Network) -> Option<SetValue> {
+        match (is, &e.kind) {
+            (Is::Operand, _) => return self.operand(e, net),
+            (Is::Axis, ExprKind::Name(name)) => return Some(SetValue::Static(ArgValue::Word(name.clone()))),
+            (Is::Word(words), ExprKind::Name(name)) => {
+                if words.contains(&&**name) {
+                    return Some(SetValue::Static(ArgValue::Word(name.clone())));
+                }
+                let diag = Diagnostic::new(codes::E0603, e.span, format!("{what} cannot be `{name}`"));
+                let diag = diag.help(format!("it takes {}", is.describe()));
+                self.unknown(diag, (name, e.span), words.iter().copied());
+                return None;
+            }
+            _ => {}
+        }
+        let value = self.in_module(0, |cx| cx.expr(e).last());
+        let found = match &value {
+            Val::Static(v) if fits(is, v) => v.clone(),
+            Val::Poison => return None,
+            other => {
+                let found = self.describe(other);
+                return self.misset(e.span, what, &is.describe(), &found);
+            }
+        };
+        if !within(is, &found) {
+            let shown = self.describe(&value);
+            let message = format!("{what} must be {}, not {shown}", is.range());
+            self.fail(Diagnostic::new(codes::E0603, e.span, message));
+            return None;
+        }
+        Some(SetValue::Static(found))
     }
 
     /// `name` or `name(args)`, one of a list.
     fn choice(
         &mut self,
         key: &Name,
-        choices: &'static [(&'static str, &'static [&'static str])],
+        choices: &'static [Choice],
         e: &'a Expr,
         net: &Network,
     ) -> Option<SetValue> {
@@ -239,12 +170,12 @@ impl<'a> Cx<'a> {
             ExprKind::Call(call) => (&call.callee, &call.args),
             _ => (e, &[]),
         };
-        let names: Vec<&str> = choices.iter().map(|(n, _)| *n).collect();
+        let names: Vec<&str> = choices.iter().map(|c| c.name).collect();
         let ExprKind::Name(name) = &callee.kind else {
             let text = self.sources.text(e.span).to_owned();
-            return self.misset(e.span, key, &one_of(&names), &format!("`{text}`"));
+            return self.misset(e.span, &format!("`{key}`"), &one_of(&names), &format!("`{text}`"));
         };
-        let Some((_, known)) = choices.iter().find(|(n, _)| *n == &**name) else {
+        let Some(choice) = choices.iter().find(|c| *c.name == **name) else {
             let message = format!("`{key}` cannot be `{name}`");
             self.unknown(
                 Diagnostic::new(codes::E0603, callee.span, message),
@@ -253,15 +184,60 @@ impl<'a> Cx<'a> {
             );
             return None;
         };
+        let found = self.choice_args(choice, args, e.span, net)?;
+        Some(SetValue::Call(name.clone(), found))
+    }
+
+    /// The arguments of a choice, each once and with its name; `None` after an error.
+    fn choice_args(
+        &mut self,
+        choice: &'static Choice,
+        args: &'a [ast::Arg],
+        span: Span,
+        net: &Network,
+    ) -> Option<Vec<(Option<Name>, SetValue)>> {
+        let name = choice.name;
+        let mut sound = true;
+        let mut given: Vec<(&'static Arg, Span)> = Vec::new();
         let mut found = Vec::new();
-        for arg in args {
-            if let Some(k) = arg.key.as_ref().filter(|k| *known != ANY && !known.contains(&&*k.name)) {
-                self.unknown_arg(name, (&k.name, k.span), known);
+        for (i, arg) in args.iter().enumerate() {
+            let takes = match &arg.key {
+                Some(key) => choice.args.iter().find(|a| *a.name == *key.name),
+                None => choice.args.get(i),
+            };
+            let place = arg.key.as_ref().map_or(arg.value.span, |k| k.span);
+            let Some(takes) = takes else {
+                sound = false;
+                let names: Vec<&str> = choice.args.iter().map(|a| a.name).collect();
+                if let Some(key) = &arg.key {
+                    self.unknown_arg(name, (&key.name, key.span), &names);
+                } else {
+                    let message = format!("`{name}` takes {}", counted(choice.args.len()));
+                    self.fail(Diagnostic::new(codes::E0107, place, message));
+                }
+                continue;
+            };
+            if let Some((_, first)) = given.iter().find(|(a, _)| a.name == takes.name) {
+                sound = false;
+                let message = format!("`{}` of `{name}` is given twice", takes.name);
+                self.fail(Diagnostic::new(codes::E0107, place, message).also(*first, "first given here"));
                 continue;
             }
-            found.push((arg.key.as_ref().map(|k| k.name.clone()), self.operand(&arg.value, net)?));
+            given.push((takes, place));
+            let what = format!("`{}` of `{name}`", takes.name);
+            match self.valued(&what, takes.is, &arg.value, net) {
+                Some(value) => found.push((Some(takes.name.into()), value)),
+                None => sound = false,
+            }
         }
-        Some(SetValue::Call(name.clone(), found))
+        for arg in choice.args.iter().filter(|a| a.needed) {
+            if !given.iter().any(|(a, _)| a.name == arg.name) {
+                sound = false;
+                let message = format!("`{name}` needs `{}`: {}", arg.name, arg.is.describe());
+                self.fail(Diagnostic::new(codes::E0106, span, message));
+            }
+        }
+        sound.then_some(found)
     }
 
     /// A loss, or a weighted sum of losses.
@@ -307,7 +283,12 @@ impl<'a> Cx<'a> {
             ExprKind::Int(_) | ExprKind::Float(_) => self.operand(e, net),
             _ => {
                 let text = self.sources.text(e.span).to_owned();
-                self.misset(e.span, key, "a loss such as `cross_entropy(out, label)`", &format!("`{text}`"))
+                self.misset(
+                    e.span,
+                    &format!("`{key}`"),
+                    "a loss such as `cross_entropy(out, label)`",
+                    &format!("`{text}`"),
+                )
             }
         }
     }
@@ -338,7 +319,7 @@ impl<'a> Cx<'a> {
         if let Some(id) = net.find(&path) {
             return Some(SetValue::Layer(path, id));
         }
-        if DATA.contains(&&*path) {
+        if DATA_FIELDS.contains(&&*path) {
             return Some(SetValue::Data(path.as_str().into()));
         }
         if let ExprKind::Name(name) = &e.kind
@@ -360,7 +341,7 @@ impl<'a> Cx<'a> {
         let message = format!("`{}` has no layer, input or output called `{path}`", net.name);
         let ports = net.graph.inputs.iter().chain(&net.graph.outputs).map(|p| &*p.name);
         let known: Vec<&str> =
-            net.named.keys().map(String::as_str).chain(ports).chain(DATA.iter().copied()).collect();
+            net.named.keys().map(String::as_str).chain(ports).chain(DATA_FIELDS.iter().copied()).collect();
         let mut diag = Diagnostic::new(codes::E0603, span, message);
         let mut candidates = Vec::new();
         match names::meant(path, known.iter().copied()) {
@@ -372,5 +353,71 @@ impl<'a> Cx<'a> {
             None => diag = diag.help("`as` after a call names its layer"),
         }
         self.report(diag, candidates);
+    }
+}
+
+/// `no arguments`, `1 argument`, `3 arguments`
+fn counted(n: usize) -> String {
+    match n {
+        0 => "no arguments".into(),
+        1 => "at most 1 argument".into(),
+        n => format!("at most {n} arguments"),
+    }
+}
+
+/// Whether a value is of the kind.
+fn fits(is: Is, value: &ArgValue) -> bool {
+    let number = |v: &ArgValue| matches!(v, ArgValue::Int(_) | ArgValue::Float(_));
+    let text = |v: &ArgValue| matches!(v, ArgValue::Str(_));
+    match (is, value) {
+        (Is::Int(..), ArgValue::Int(_))
+        | (Is::Bool, ArgValue::Bool(_))
+        | (Is::PerAxis(..), ArgValue::Int(_) | ArgValue::Extent(_))
+        | (Is::Shape, ArgValue::Shape(_)) => true,
+        (Is::Number(..), v) => number(v),
+        (Is::Numbers(..), ArgValue::List(items)) => !items.is_empty() && items.iter().all(number),
+        (Is::Numbers(..), v) => number(v),
+        (Is::Text, v) => text(v),
+        (Is::Texts, ArgValue::List(items)) => !items.is_empty() && items.iter().all(text),
+        (Is::Texts, v) => text(v),
+        (Is::TextOr(..), v) => text(v) || number(v),
+        (Is::PerAxis(..), ArgValue::List(items)) => {
+            !items.is_empty() && items.iter().all(|v| matches!(v, ArgValue::Int(_)))
+        }
+        (Is::Int(..) | Is::Bool | Is::Word(_) | Is::Axis | Is::PerAxis(..) | Is::Shape | Is::Operand, _) => {
+            false
+        }
+    }
+}
+
+/// Whether a value of the right kind is in the range.
+fn within(is: Is, value: &ArgValue) -> bool {
+    match value {
+        ArgValue::Int(i) => match is {
+            Is::Int(lo, hi) | Is::PerAxis(lo, hi) => (lo..=hi).contains(i),
+            Is::Number(lo, hi) | Is::Numbers(lo, hi) | Is::TextOr(lo, hi) => (lo..=hi).contains(&(*i as f64)),
+            Is::Bool | Is::Word(_) | Is::Axis | Is::Text | Is::Texts | Is::Shape | Is::Operand => true,
+        },
+        ArgValue::Float(x) => match is {
+            Is::Number(lo, hi) | Is::Numbers(lo, hi) | Is::TextOr(lo, hi) => (lo..=hi).contains(x),
+            Is::Int(..)
+            | Is::PerAxis(..)
+            | Is::Bool
+            | Is::Word(_)
+            | Is::Axis
+            | Is::Text
+            | Is::Texts
+            | Is::Shape
+            | Is::Operand => true,
+        },
+        ArgValue::Extent(extents) => extents.iter().all(|i| within(is, &ArgValue::Int(*i))),
+        ArgValue::List(items) => items.iter().all(|v| within(is, v)),
+        ArgValue::Bool(_)
+        | ArgValue::Str(_)
+        | ArgValue::Word(_)
+        | ArgValue::Call(..)
+        | ArgValue::Table(_)
+        | ArgValue::Layer(_)
+        | ArgValue::Shape(_) => true,
     }
 }

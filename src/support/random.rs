@@ -25,6 +25,12 @@ impl Random {
         Self { key: mix(hash ^ mix(seed.wrapping_add(GOLDEN))) }
     }
 
+    /// The stream `i` within this one, for counters of several levels: `random.stream(epoch).stream(sample).unit(0)`.
+    #[must_use]
+    pub fn stream(&self, i: u64) -> Self {
+        Self { key: self.bits(i) }
+    }
+
     /// 64 random bits.
     pub fn bits(&self, i: u64) -> u64 {
         mix(self.key.wrapping_add(i.wrapping_mul(GOLDEN)))
@@ -50,7 +56,7 @@ impl Random {
     pub fn normal(&self, i: u64) -> f64 {
         let table = ziggurat();
         // Number i draws from its own stream, as it may need several draws.
-        let own = Self { key: self.bits(i) };
+        let own = self.stream(i);
         for draw in 0..64 {
             let bits = own.bits(3 * draw);
             let u = 2.0 * unit(bits) - 1.0;
@@ -155,6 +161,7 @@ mod tests {
         assert_eq!(r.bits(5), Random::new(1, "stage[2].a.weight").bits(5));
         assert_ne!(r.bits(5), Random::new(2, "stage[2].a.weight").bits(5));
         assert_ne!(r.bits(5), Random::new(1, "stage[2].b.weight").bits(5));
+        assert_ne!(r.stream(0).bits(1), r.stream(1).bits(0));
         // Pinned: these bits must never change, or seeded results of users would.
         assert_eq!((r.bits(0), r.bits(1)), PINNED);
         let u = (0..1000).map(|i| r.uniform(i, -2.0, 3.0));

@@ -30,8 +30,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "passes", "lower", "schedule", "codegen", "formats", "facts",
         ],
     ),
+    // Beside the session: files and settings in, batches out; knows no graph.
+    ("data", &["support", "tensor", "ops", "resolve", "formats"]),
     // The command line goes through the public API, and shows what the catalogues of codes and operations hold.
-    ("cli", &["session", "formats", "ops", "tensor", "support"]),
+    ("cli", &["session", "data", "formats", "ops", "tensor", "support"]),
 ];
 
 /// What a verb may import: the nouns. No verb imports another.
