@@ -37,6 +37,7 @@ pub mod resolve;
 pub mod ops;
 
 pub mod facts;
+pub mod grad;
 pub mod graph;
 pub mod passes;
 

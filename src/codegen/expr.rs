@@ -198,6 +198,13 @@ impl<'f> Emitter<'_, 'f> {
 
     fn load_as(&mut self, ty: Type, at: Address) -> Value {
         let (pointer, bytes) = self.displaced(at);
+        if ty == types::F32X4 && !self.features.fma {
+            // Without AVX a vector in memory must be aligned to be an operand, and Cranelift 0.135 forgets so for `cmpps`. What is
+            // loaded as integers is no operand of it; no other instruction could take an unaligned one either.
+            let lanes = self.b.ins().load(types::I32X4, MemFlagsData::new().with_notrap(), pointer, bytes);
+            let little = MemFlagsData::new().with_endianness(cranelift_codegen::ir::Endianness::Little);
+            return self.b.ins().bitcast(ty, little, lanes);
+        }
         self.b.ins().load(ty, MemFlagsData::new().with_notrap(), pointer, bytes)
     }
 

@@ -4,6 +4,9 @@
 //! Inputs: x, weight, bias, running_mean, running_var. `momentum` is the share of a batch's statistics that training mixes
 //! into the running ones (PyTorch's meaning); inference does not read it.
 
+use super::fold::Fold;
+use super::unary::UnaryFn;
+use super::vjp::{Applied, Emit, NotDifferentiable, Pulled, Val};
 use super::args::{ArgTy, Attr, Attrs, CallArgs};
 use super::case::{Case, Fill, act, weight};
 use super::init::Init;
@@ -114,6 +117,44 @@ impl OpRules for BatchNorm {
     fn infer(&self, inputs: &[&TensorTy]) -> Result<Inferred, OpError> {
         shape_rules::channel_weights("batchnorm", inputs, 1, 4)?;
         Ok(shape_rules::same(inputs))
+    }
+
+    fn vjp(&self, e: &mut dyn Emit, at: &Applied<'_>) -> Pulled {
+        let [x, weight, _, mean, var] = *at.inputs else {
+            return Err(NotDifferentiable::new("`batchnorm` has five operands"));
+        };
+        // With u = (x - mean) / sqrt(var + eps): Σ dy u per channel.
+        let along = |e: &mut dyn Emit| -> Result<Val, OpError> {
+            let ty = e.ty(weight).clone();
+            let (one, zero) = (e.fill(ty.clone(), 1.0), e.fill(ty, 0.0));
+            let unit = e.op(self.clone().into(), &[x, one, zero, mean, var])?;
+            let part = e.mul(unit, at.dy)?;
+            e.sum_like(part, weight)
+        };
+        at.each(|i| {
+            let gain = Fold::Gain { eps: self.eps };
+            Ok(Some(match i {
+                0 => {
+                    let gain = e.op(gain.into(), &[weight, var])?;
+                    e.mul(at.dy, gain)?
+                }
+                1 => along(e)?,
+                2 => e.sum_like(at.dy, weight)?,
+                3 => {
+                    let gain = e.op(gain.into(), &[weight, var])?;
+                    let total = e.sum_like(at.dy, weight)?;
+                    let part = e.mul(total, gain)?;
+                    e.map(UnaryFn::Neg, part)?
+                }
+                _ => {
+                    let total = along(e)?;
+                    let part = e.mul(total, weight)?;
+                    let square = e.shift(var, self.eps)?;
+                    let part = e.div(part, square)?;
+                    e.scale(part, -0.5)?
+                }
+            }))
+        })
     }
 
     fn reference(&self, inputs: &[&Array], out: &TensorTy) -> Array {

@@ -5,6 +5,9 @@
 //! stands for any. Between weights (in folded graphs) the shorter one's dimensions are the first of the longer one's.
 //! A number stands left or right of the only operand, as in `1 - x` and `x / 255`.
 
+use super::winner::Winner;
+use super::unary::UnaryFn;
+use super::vjp::{Applied, Emit, NotDifferentiable, Pulled, Val};
 use super::role::Role;
 use super::args::{ArgTy, Attr, Attrs, CallArgs};
 use super::case::{Case, Fill, act, weight};
@@ -391,6 +394,13 @@ impl OpRules for Binary {
         }
     }
 
+    fn vjp(&self, e: &mut dyn Emit, at: &Applied<'_>) -> Pulled {
+        at.each(|i| {
+            let part = self.partial(e, at, i)?;
+            Ok(Some(e.sum_like(part, at.inputs[i])?))
+        })
+    }
+
     fn reference(&self, inputs: &[&Array], out: &TensorTy) -> Array {
         Array::from_fn(out.dims(), |at| {
             let mut values = inputs.iter().map(|x| {
@@ -440,6 +450,44 @@ impl OpRules for Binary {
 }
 
 impl Binary {
+    /// The gradient by operand `i`, of the type of the result.
+    fn partial(&self, e: &mut dyn Emit, at: &Applied<'_>, i: usize) -> Result<Val, NotDifferentiable> {
+        let (x, y, dy) = (at.inputs, at.y, at.dy);
+        let first = i == 0 && !matches!(self.number, Some(Number::Left(_)));
+        Ok(match (self.f, self.number) {
+            (BinaryFn::Add, _) => dy,
+            (BinaryFn::Sub, _) if first => dy,
+            (BinaryFn::Sub, _) => e.map(UnaryFn::Neg, dy)?,
+            (BinaryFn::Mul, Some(Number::Left(a) | Number::Right(a))) => e.scale(dy, a)?,
+            (BinaryFn::Mul, None) => {
+                let others = x.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, v)| *v);
+                let factors: Vec<Val> = std::iter::once(dy).chain(others).collect();
+                e.op(Self::of(BinaryFn::Mul).into(), &factors)?
+            }
+            (BinaryFn::Div, Some(Number::Right(b))) => e.op(Self::with(BinaryFn::Div, Number::Right(b)).into(), &[dy])?,
+            (BinaryFn::Div, None) if first => {
+                let factors: Vec<Val> = std::iter::once(dy).chain(x[1..].iter().copied()).collect();
+                e.op(Self::of(BinaryFn::Div).into(), &factors)?
+            }
+            (BinaryFn::Div, _) => {
+                let part = e.mul(dy, y)?;
+                let part = e.div(part, x[i])?;
+                e.map(UnaryFn::Neg, part)?
+            }
+            // Of equal operands the first counts.
+            (BinaryFn::Max | BinaryFn::Min, None) => {
+                let inputs: Vec<Val> = std::iter::once(y).chain(x[..=i].iter().copied()).chain([dy]).collect();
+                e.op(Winner.into(), &inputs)?
+            }
+            (BinaryFn::Max | BinaryFn::Min, Some(Number::Right(_))) => e.op(Winner.into(), &[y, x[0], dy])?,
+            (BinaryFn::Max | BinaryFn::Min, Some(Number::Left(a))) => {
+                let ty = e.ty(y).clone();
+                let bound = e.fill(ty, a);
+                e.op(Winner.into(), &[y, bound, x[0], dy])?
+            }
+        })
+    }
+
     fn scalar_fn(&self) -> ScalarFn<'_> {
         let op = self.f.bin_op();
         Box::new(move |_, x| match self.number {

@@ -1,6 +1,8 @@
 //! Joins tensors one after the other along the channels or a grid axis: with parts `x_0, x_1, …` of extents `e_0, e_1, …`
 //! along the axis, `y[…, e_0 + … + e_(k-1) + i, …] = x_k[…, i, …]`.
 
+use super::slice::{Cut, Slice};
+use super::vjp::{Applied, Emit, Pulled};
 use super::role::Role;
 use super::args::{ArgTy, Attr, Attrs, CallArgs};
 use super::case::{Case, act};
@@ -131,6 +133,20 @@ impl OpRules for Concat {
             why[self.dim] = Why::from(0, self.dim, sum.join(" + "));
         }
         Ok(Inferred { ty, why })
+    }
+
+    fn vjp(&self, e: &mut dyn Emit, at: &Applied<'_>) -> Pulled {
+        let mut start = 0;
+        let mut ends = Vec::new();
+        for x in at.inputs {
+            let len = e.ty(*x).dims()[self.dim];
+            ends.push((start, len));
+            start += len;
+        }
+        at.each(|i| {
+            let (start, len) = ends[i];
+            Ok(Some(e.op(Slice { cuts: vec![Cut { dim: self.dim, start, len }] }.into(), &[at.dy])?))
+        })
     }
 
     fn reference(&self, inputs: &[&Array], out: &TensorTy) -> Array {

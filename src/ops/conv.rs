@@ -6,6 +6,10 @@
 //! (local connection); links are dense, grouped, or those of a table. See [`super::geometry`] for the weights' dimensions.
 //! With `flip` the taps run backwards: `w[…, K - 1 - k]`. On a grid of rank 0 it is a dense map of the channels.
 
+use super::conv_grad::ConvGrad;
+use super::sum::Kept;
+use super::unconv::Unconv;
+use super::vjp::{Applied, Emit, Pulled};
 use super::args::{ArgTy, Attr, Attrs, CallArgs};
 use super::case::Case;
 use super::conv_nest;
@@ -155,6 +159,31 @@ impl OpRules for Conv {
         let mut why = vec![Why::same(0, 0), Why::given(format!("channels {}", self.channels))];
         why.extend(axes);
         Ok(Inferred { ty, why })
+    }
+
+    fn vjp(&self, e: &mut dyn Emit, at: &Applied<'_>) -> Pulled {
+        let (x, w) = (at.inputs[0], at.inputs[1]);
+        at.each(|i| {
+            let geometry = self.geometry.clone();
+            Ok(Some(match i {
+                0 => {
+                    let (channels, size) = (e.ty(x).c(), Some(e.ty(x).grid_dims().to_vec()));
+                    e.op(Unconv { channels, geometry, size, bias: false }.into(), &[at.dy, w])?
+                }
+                1 => e.op(ConvGrad { geometry }.into(), &[x, at.dy])?,
+                _ => {
+                    let ty = e.ty(at.inputs[i]).clone();
+                    let last = ty.dims().len() - 1;
+                    // Sets of the bias run along the grid, output maps are its last dimension.
+                    let kept = |d: usize| Kept {
+                        name: ty.names()[d].clone(),
+                        dim: if d == last { 1 } else { d + 2 },
+                        extent: ty.dims()[d],
+                    };
+                    e.sum_to(at.dy, (0..=last).map(kept).collect())?
+                }
+            }))
+        })
     }
 
     fn reference(&self, inputs: &[&Array], out: &TensorTy) -> Array {

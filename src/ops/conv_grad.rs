@@ -5,6 +5,9 @@
 //! Inputs: `x` and `dy`, the gradient by the layer's output. The result has the dimensions of the layer's weight. It is the
 //! weight gradient of the transposed layer as well, with `x` and `dy` exchanged.
 
+use super::conv::Conv;
+use super::unconv::Unconv;
+use super::vjp::{Applied, Emit, Pulled};
 use super::role::Role;
 use super::args::Attrs;
 use super::case::Case;
@@ -75,6 +78,21 @@ impl OpRules for ConvGrad {
         let ty = self.geometry.weight_ty(x, dy.c(), dy.grid_dims())?;
         let why = vec![Why::given("the layer's weight"); ty.dims().len()];
         Ok(Inferred { ty, why })
+    }
+
+    fn vjp(&self, e: &mut dyn Emit, at: &Applied<'_>) -> Pulled {
+        // The weight's place is taken by the gradient by it.
+        let (x, dy) = (at.inputs[0], at.inputs[1]);
+        at.each(|i| {
+            let geometry = self.geometry.clone();
+            Ok(Some(if i == 0 {
+                let (channels, size) = (e.ty(x).c(), Some(e.ty(x).grid_dims().to_vec()));
+                e.op(Unconv { channels, geometry, size, bias: false }.into(), &[dy, at.dy])?
+            } else {
+                let channels = e.ty(dy).c();
+                e.op(Conv { channels, geometry, bias: false }.into(), &[x, at.dy])?
+            }))
+        })
     }
 
     fn reference(&self, inputs: &[&Array], out: &TensorTy) -> Array {

@@ -1,5 +1,6 @@
 //! The identity that moves a tensor into another layout: `y = x`. Only passes make it; the language has no word for it.
 
+use super::vjp::{Applied, Emit, Pulled};
 use super::args::Attrs;
 use super::case::Case;
 use super::lower::{LowerCx, ScalarFn, Wants, elementwise};
@@ -48,6 +49,10 @@ impl OpRules for Copy {
     fn infer(&self, inputs: &[&TensorTy]) -> Result<Inferred, OpError> {
         let why = (0..inputs[0].dims().len()).map(|d| Why::same(0, d)).collect();
         Ok(Inferred { ty: inputs[0].clone(), why })
+    }
+
+    fn vjp(&self, _e: &mut dyn Emit, at: &Applied<'_>) -> Pulled {
+        at.only(at.dy)
     }
 
     fn reference(&self, inputs: &[&Array], _out: &TensorTy) -> Array {

@@ -6,14 +6,23 @@
 //!   is infinite. Positions whose label is `ignore` do not count (a sample of only such positions has loss 0).
 //! * A label `[c: K]` holds `q` itself.
 //! * `smooth: s` mixes: `(1 - s) q + s / K` (Szegedy et al. 2016).
+//! * `weights: [w0, w1, …]` weighs classes: a position's loss is `-Σ_k w[k] q[k] l[k]`, as in PyTorch. The mean divides by the
+//!   number of positions that count, so that a sample's loss does not depend on others; PyTorch's mean over labels divides
+//!   by the sum of their weights instead (its mean over distributions does not). The weights are a third input `[K]`.
 
+use super::cross_entropy_grad::CrossEntropyGrad;
+use super::softmax::Softmax;
+use super::vjp::{Applied, Emit, NotDifferentiable, Pulled};
 use super::role::Role;
-use super::args::{ArgTy, Attr, Attrs, CallArgs};
-use super::case::{Case, Fill, act};
+use super::args::{ArgTy, ArgValue, Attr, Attrs, CallArgs};
+use super::case::{Case, Fill, act, weight};
+use super::init::Init;
 use super::loss::{per_sample, same_shape};
 use super::lower::{LowerCx, ScalarFn, Wants};
 use super::reduce::{at_channel, grid, max, sum};
-use super::{At, Cost, Field, Inferred, Made, OpError, OpInfo, OpRules, Param, shape_rules};
+use super::{At, Cost, Field, Inferred, Made, OpError, OpInfo, OpRules, Param, WeightSpec, shape_rules};
+use std::sync::Arc;
+
 use crate::loops::{Affine, BinOp, Cmp, Expr, LoopKind, Reg, UnOp};
 use crate::support::codes;
 use crate::tensor::array::{Array, for_each_index};
@@ -46,7 +55,34 @@ fn make(logits: bool, args: &CallArgs, inputs: &[&TensorTy]) -> Result<Made, OpE
         let message = format!("`ignore` is for class numbers [c: 1], the label is {}", inputs[1].show());
         return Err(OpError::new(codes::E0107, message).at(At::Arg("ignore")));
     }
-    Ok(Made::op(CrossEntropy { logits, smooth, ignore }))
+    let made = Made::op(CrossEntropy { logits, smooth, ignore });
+    Ok(match class_weights(op, args, inputs[0])? {
+        Some(spec) => made.weight(spec),
+        None => made,
+    })
+}
+
+/// The weights of classes as a weight that training keeps.
+fn class_weights(op: &'static str, args: &CallArgs, x: &TensorTy) -> Result<Option<WeightSpec>, OpError> {
+    let Some(given) = args.get("weights") else { return Ok(None) };
+    let wrong = || shape_rules::wrong_type(op, "weights");
+    let ArgValue::List(list) = given else { return Err(wrong()) };
+    let number = |v: &ArgValue| match v {
+        ArgValue::Int(i) => Ok(*i as f64),
+        ArgValue::Float(x) => Ok(*x),
+        _ => Err(wrong()),
+    };
+    let values: Vec<f32> = list.iter().map(|v| number(v).map(|x| x as f32)).collect::<Result<_, _>>()?;
+    if let Some(w) = values.iter().find(|w| !w.is_finite() || **w < 0.0) {
+        return Err(shape_rules::out_of_range("weights", format!("a class of `{op}` cannot weigh {w}")));
+    }
+    if values.len() != x.c() {
+        let given = shape_rules::plural(values.len(), "class weight");
+        let message = format!("`{op}` over {} classes got {given}", x.c());
+        return Err(OpError::new(codes::E0206, message).at(At::Arg("weights")).blame(0, 1));
+    }
+    let ty = shape_rules::per_channel(op, x.c())?;
+    Ok(Some(WeightSpec { name: "class_weights", ty, init: Init::Values(Arc::new(values)), trainable: false }))
 }
 
 fn name(logits: bool) -> &'static str {
@@ -56,6 +92,7 @@ fn name(logits: bool) -> &'static str {
 const PARAMS: &[Param] = &[
     Param::option("smooth", ArgTy::Float, "0", "share of the uniform distribution in the target"),
     Param::option("ignore", ArgTy::Int, "", "the label of positions that do not count"),
+    Param::option("weights", ArgTy::Numbers, "", "how much each class weighs, one number per class"),
 ];
 
 impl CrossEntropy {
@@ -123,7 +160,22 @@ impl CrossEntropy {
             let volume = pair(1, 3, 1, &[("d", 2), ("h", 2), ("w", 2)]);
             all.push(Case::new(named("volume"), op(logits, 0.0, Some(-1)), volume).fill(&classes(3)));
         }
+        let weighed = |what: &str, logits, smooth, ignore, label, fill: &[Fill]| {
+            let mut inputs = pair(2, 5, label, hw);
+            inputs.push(weight(&[("c", 5)]));
+            Case::new(what, op(logits, smooth, ignore), inputs).fill(fill)
+        };
+        let (w, q) = (Fill::Uniform(0.2, 3.0), Fill::Uniform(0.0, 1.0));
+        all.push(weighed("weights", true, 0.0, None, 1, &[Fill::Normal, Fill::Labels(5), w]));
+        all.push(weighed("weights, smooth, ignored", true, 0.2, Some(1), 1, &[Fill::Normal, Fill::Labels(5), w]));
+        all.push(weighed("weights of a distribution", true, 0.1, None, 5, &[Fill::Normal, q, w]));
+        all.push(weighed("weights, nll", false, 0.0, Some(0), 1, &[Fill::Normal, Fill::Labels(5), w]));
         all
+    }
+
+    /// What class `k` weighs.
+    pub(super) fn class_weight(cx: &LowerCx<'_>, weighed: bool, k: &Affine) -> Expr {
+        if weighed { cx.load(2, std::slice::from_ref(k)) } else { 1.0.into() }
     }
 
     /// The loss of the position `p` of a sample, whose label has one channel.
@@ -131,18 +183,30 @@ impl CrossEntropy {
         let k = cx.input(0).c();
         let label = cx.load(1, p);
         let label = cx.b.let_(label);
+        let weighed = cx.inputs() == 3;
         // Its log-probability, up to the normaliser; no class at all has probability 0.
         let own = cx.b.let_(f32::NEG_INFINITY);
+        let own_weight = cx.b.let_(1.0);
         cx.nested(LoopKind::Serial, &[("k", k)], |cx, vars| {
             let k = Affine::from(vars[0]);
             let x = cx.load(0, &at_channel(p, &k)) - shift.into();
-            let found = Expr::select(Cmp::Eq, label.into(), Expr::Index(k), x, own.into());
+            let found = Expr::select(Cmp::Eq, label.into(), Expr::Index(k.clone()), x, own.into());
             cx.b.set(own, found);
+            if weighed {
+                let w = Self::class_weight(cx, weighed, &k);
+                let found = Expr::select(Cmp::Eq, label.into(), Expr::Index(k), w, own_weight.into());
+                cx.b.set(own_weight, found);
+            }
         });
-        let mut loss = Expr::from(log_sum) - Expr::from(own) * (1.0 - self.smooth).into();
+        let missed = (Expr::from(log_sum) - own.into()) * (1.0 - self.smooth).into();
+        let mut loss = if weighed { missed * own_weight.into() } else { missed };
         if self.smooth > 0.0 {
-            let all = sum(cx, &[("k", k)], &mut |cx, k| cx.load(0, &at_channel(p, &k[0])) - shift.into());
-            loss = loss - Expr::from(all) * (self.smooth / k as f32).into();
+            let all = sum(cx, &[("k", k)], &mut |cx, k| {
+                let x = cx.load(0, &at_channel(p, &k[0])) - shift.into();
+                let missed = Expr::from(log_sum) - x;
+                if weighed { missed * Self::class_weight(cx, weighed, &k[0]) } else { missed }
+            });
+            loss = loss + Expr::from(all) * (self.smooth / k as f32).into();
         }
         match self.ignore {
             None => loss,
@@ -157,6 +221,7 @@ impl CrossEntropy {
             let at = at_channel(p, &i[0]);
             let minus_log = Expr::from(log_sum) - (cx.load(0, &at) - shift.into());
             let q = Expr::fma(cx.load(1, &at), (1.0 - self.smooth).into(), (self.smooth / k as f32).into());
+            let q = if cx.inputs() == 3 { q * Self::class_weight(cx, true, &i[0]) } else { q };
             minus_log * q
         });
         total.into()
@@ -192,7 +257,31 @@ impl OpRules for CrossEntropy {
             );
             return Err(recover(OpError::new(codes::E0206, message).blame(0, 1).blame(1, 1)));
         }
+        if let Some(w) = inputs.get(2)
+            && w.dims() != [x.c()]
+        {
+            let message = format!("`{op}` over {} classes has class weights {}", x.c(), w.show());
+            return Err(recover(OpError::new(codes::E0206, message).blame(0, 1)));
+        }
         Ok(inferred)
+    }
+
+    fn vjp(&self, e: &mut dyn Emit, at: &Applied<'_>) -> Pulled {
+        let (x, label) = (at.inputs[0], at.inputs[1]);
+        let inputs = [at.inputs, &[at.dy]].concat();
+        at.each(|i| match i {
+            0 => Ok(Some(e.op(CrossEntropyGrad { of: self.clone() }.into(), &inputs)?)),
+            2 => Err(NotDifferentiable::new("class weights are given, not learnt")),
+            // Class numbers are no numbers to move.
+            _ if e.ty(label).c() == 1 => Ok(None),
+            _ => {
+                let positions: usize = e.ty(x).grid_dims().iter().product();
+                let share = e.scale(at.dy, (self.smooth - 1.0) / positions.max(1) as f32)?;
+                let log = if self.logits { e.op(Softmax { log: true }.into(), &[x])? } else { x };
+                let log = if let Some(w) = at.inputs.get(2) { e.mul(log, *w)? } else { log };
+                Ok(Some(e.mul(log, share)?))
+            }
+        })
     }
 
     fn reference(&self, inputs: &[&Array], out: &TensorTy) -> Array {
@@ -219,8 +308,9 @@ impl OpRules for CrossEntropy {
                     1 => f64::from(u8::from(label == k as f64)),
                     _ => t.at(&index(k)),
                 };
+                let w = |k: usize| inputs.get(2).map_or(1.0, |w| w.data[k]);
                 for k in 0..classes {
-                    total += ((1.0 - s) * q(k) + s / classes as f64) * (log_sum - scores[k]);
+                    total += w(k) * ((1.0 - s) * q(k) + s / classes as f64) * (log_sum - scores[k]);
                 }
                 if label_channels == 1 && (0..classes).all(|k| q(k) == 0.0) {
                     total = f64::INFINITY;

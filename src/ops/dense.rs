@@ -4,6 +4,8 @@
 //! It is the convolution whose kernel is the whole grid, without a `flatten` before it. Weights `[o, i]` with `i` running
 //! over channels, then the grid in the order of its axes (PyTorch's `Flatten` and `Linear`).
 
+use super::dense_grad::DenseGrad;
+use super::vjp::{Applied, Emit, Pulled};
 use super::args::{ArgTy, Attr, Attrs, CallArgs};
 use super::case::Case;
 use super::conv_nest::serial;
@@ -124,6 +126,17 @@ impl OpRules for Dense {
         let ty = TensorTy::new([("n", inputs[0].n()), ("c", self.channels)])
             .map_err(|_| too_large("dense", &[inputs[0].n(), self.channels]))?;
         Ok(Inferred { ty, why: vec![Why::same(0, 0), Why::given(format!("channels {}", self.channels))] })
+    }
+
+    fn vjp(&self, e: &mut dyn Emit, at: &Applied<'_>) -> Pulled {
+        let (x, w) = (at.inputs[0], at.inputs[1]);
+        at.each(|i| {
+            Ok(Some(match i {
+                0 => e.op(DenseGrad::by_input(&e.ty(x).clone()).into(), &[at.dy, w])?,
+                1 => e.op(DenseGrad::Weight.into(), &[x, at.dy])?,
+                _ => e.sum_channels(at.dy, "o")?,
+            }))
+        })
     }
 
     fn reference(&self, inputs: &[&Array], out: &TensorTy) -> Array {

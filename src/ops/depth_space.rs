@@ -5,6 +5,7 @@
 //!   `k = c * B + s` for `crd` (PyTorch's pixel shuffle, Shi et al. 2016);
 //! * `space_to_depth`: its inverse, `y[n, k, p] = x[n, c, p * b + s]`, `C * B` channels.
 
+use super::vjp::{Applied, Emit, Pulled};
 use super::role::Role;
 use super::args::{ArgTy, Attr, Attrs, CallArgs};
 use super::case::{Case, act};
@@ -184,6 +185,14 @@ impl OpRules for DepthSpace {
             why.push(Why::from(0, d, format!("{n} / {b}")));
         }
         Ok(Inferred { ty: shape_rules::resized(op, x, &dims)?, why })
+    }
+
+    fn vjp(&self, e: &mut dyn Emit, at: &Applied<'_>) -> Pulled {
+        let direction = match self.direction {
+            Direction::ToSpace => Direction::ToDepth,
+            Direction::ToDepth => Direction::ToSpace,
+        };
+        at.only(e.op(Self { direction, ..self.clone() }.into(), &[at.dy])?)
     }
 
     fn reference(&self, inputs: &[&Array], out: &TensorTy) -> Array {

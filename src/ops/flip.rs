@@ -1,5 +1,6 @@
 //! An axis read backwards: `y[…, i, …] = x[…, extent - 1 - i, …]`.
 
+use super::vjp::{Applied, Emit, Pulled};
 use super::role::Role;
 use super::args::{ArgTy, Attr, Attrs, CallArgs};
 use super::case::{Case, act};
@@ -70,6 +71,10 @@ impl OpRules for Flip {
             return Err(OpError::new(codes::E0215, message));
         }
         Ok(shape_rules::same(inputs))
+    }
+
+    fn vjp(&self, e: &mut dyn Emit, at: &Applied<'_>) -> Pulled {
+        at.only(e.op(self.clone().into(), &[at.dy])?)
     }
 
     fn reference(&self, inputs: &[&Array], out: &TensorTy) -> Array {

@@ -7,6 +7,7 @@
 //! * `weight`: `w'[i] = w[i] * s[channel(i)]`                                inputs `w, s`
 //! * `apply`:  `y[n, c, p] = x[n, c, p] * s[c] + t[c]`                       inputs `x, s, t`; the only one on activations
 
+use super::vjp::{Applied, Emit, NotDifferentiable, Pulled};
 use super::role::Role;
 use super::args::{Attr, Attrs};
 use super::case::{Case, Fill};
@@ -162,6 +163,10 @@ impl OpRules for Fold {
         }
         let why = (0..inputs[0].dims().len()).map(|d| Why::same(0, d)).collect();
         Ok(Inferred { ty: inputs[0].clone(), why })
+    }
+
+    fn vjp(&self, _e: &mut dyn Emit, at: &Applied<'_>) -> Pulled {
+        at.each(|_| Err(NotDifferentiable::new("passes make `fold`, after gradients were taken")))
     }
 
     fn reference(&self, inputs: &[&Array], out: &TensorTy) -> Array {

@@ -1,6 +1,7 @@
 //! Operations that pass their input on unchanged in a forward pass, `y = x`: `identity`, `stop_gradient` (its gradient is 0)
 //! and `dropout` (at inference; Srivastava et al. 2014, in the inverted form that scales while training).
 
+use super::vjp::{Applied, Emit, Pulled};
 use super::args::{ArgTy, Attr, Attrs, CallArgs};
 use super::case::{Case, act};
 use super::lower::{LowerCx, ScalarFn, Wants};
@@ -115,6 +116,13 @@ impl OpRules for Identity {
 
     fn infer(&self, inputs: &[&TensorTy]) -> Result<Inferred, OpError> {
         Ok(shape_rules::same(inputs))
+    }
+
+    fn vjp(&self, _e: &mut dyn Emit, at: &Applied<'_>) -> Pulled {
+        match self {
+            Self::Plain | Self::Dropout { .. } => at.only(at.dy),
+            Self::StopGradient => at.each(|_| Ok(None)),
+        }
     }
 
     fn reference(&self, inputs: &[&Array], _out: &TensorTy) -> Array {

@@ -1,5 +1,7 @@
 //! Unit length across channels: `y[c] = x[c] / max(sqrt(Σ_k x[k]^2), eps)` at each grid position.
 
+use super::l2norm_grad::L2NormGrad;
+use super::vjp::{Applied, Emit, Pulled};
 use super::role::Role;
 use super::args::{ArgTy, Attr, Attrs, CallArgs};
 use super::case::{Case, Fill, act};
@@ -67,6 +69,10 @@ impl OpRules for L2Norm {
 
     fn infer(&self, inputs: &[&TensorTy]) -> Result<Inferred, OpError> {
         Ok(shape_rules::same(inputs))
+    }
+
+    fn vjp(&self, e: &mut dyn Emit, at: &Applied<'_>) -> Pulled {
+        at.only(e.op(L2NormGrad { eps: self.eps }.into(), &[at.inputs[0], at.dy])?)
     }
 
     fn reference(&self, inputs: &[&Array], out: &TensorTy) -> Array {

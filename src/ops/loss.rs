@@ -7,6 +7,9 @@
 //!
 //! `l1` and `l2` are sums, not means: `Σ |d|` and `Σ d^2`; of one tensor alone, the penalties `Σ |p|` and `Σ p^2`.
 
+use super::loss_grad::{LossGrad, of_difference};
+use super::unary::UnaryFn;
+use super::vjp::{Applied, Emit, Pulled};
 use super::role::Role;
 use super::args::{ArgTy, Attr, Attrs, CallArgs};
 use super::case::{Case, Fill, act};
@@ -305,6 +308,20 @@ impl OpRules for Loss {
             same_shape(self.f.name(), x, t, &all).map_err(|e| e.recover(Some(inferred.ty.clone())))?;
         }
         Ok(inferred)
+    }
+
+    fn vjp(&self, e: &mut dyn Emit, at: &Applied<'_>) -> Pulled {
+        let share = match self.f.is_sum() {
+            true => 1.0,
+            false => 1.0 / (e.ty(at.inputs[0]).len() / e.ty(at.y).n().max(1)) as f32,
+        };
+        let dy = e.scale(at.dy, share)?;
+        at.each(|i| {
+            let by_target = i == 1 && !of_difference(self.f);
+            let inputs = [at.inputs, &[dy]].concat();
+            let slope = e.op(LossGrad { f: self.f, by_target }.into(), &inputs)?;
+            Ok(Some(if i == 1 && !by_target { e.map(UnaryFn::Neg, slope)? } else { slope }))
+        })
     }
 
     fn reference(&self, inputs: &[&Array], out: &TensorTy) -> Array {

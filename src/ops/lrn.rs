@@ -2,6 +2,8 @@
 //! `y[c] = x[c] / (k + alpha / size * Σ_j x[j]^2)^beta`, `j` over the channels `c - floor(size / 2) ..= c + floor((size - 1) / 2)`
 //! that exist. `alpha` is divided by `size`, as in ONNX and PyTorch.
 
+use super::lrn_grad::LrnGrad;
+use super::vjp::{Applied, Emit, Pulled};
 use super::role::Role;
 use super::args::{ArgTy, Attr, Attrs, CallArgs};
 use super::case::{Case, act};
@@ -100,6 +102,10 @@ impl OpRules for Lrn {
 
     fn infer(&self, inputs: &[&TensorTy]) -> Result<Inferred, OpError> {
         Ok(shape_rules::same(inputs))
+    }
+
+    fn vjp(&self, e: &mut dyn Emit, at: &Applied<'_>) -> Pulled {
+        at.only(e.op(LrnGrad { of: self.clone() }.into(), &[at.inputs[0], at.dy])?)
     }
 
     fn reference(&self, inputs: &[&Array], out: &TensorTy) -> Array {

@@ -1,10 +1,11 @@
 //! The catalogue of operations: one file each, one row each in the `ops!` table.
 //!
 //! A file reads in a fixed order: `//!` semantics as mathematics with its source, the struct of attributes, `INFO` rows (what
-//! the language calls it, its arguments, how a call becomes the struct), `infer`, `reference`, `lower`, `cases`.
+//! the language calls it, its arguments, how a call becomes the struct), `infer`, `vjp`, `reference`, `lower`, `cases`.
 //! No rule has a default, so that a forgotten one does not compile.
 //!
-//! An operation sees types and makes loops through [`lower::LowerCx`]; it knows nothing of graphs, files or other operations.
+//! An operation sees types and makes loops through [`lower::LowerCx`]; it knows nothing of graphs or
+//! files, and only its gradient rule names other operations.
 
 pub mod args;
 pub mod case;
@@ -17,11 +18,13 @@ pub mod geometry;
 pub mod init;
 pub mod lower;
 mod pool_args;
+mod pool_look;
 mod reduce;
 pub mod role;
 pub mod shape_rules;
 mod start;
 mod unconv_nest;
+pub mod vjp;
 pub mod window;
 
 use crate::support::diag::Code;
@@ -80,6 +83,7 @@ macro_rules! ops {
 }
 
 ops! {
+    Adjoint(adjoint::Adjoint),
     BatchNorm(batchnorm::BatchNorm),
     Binary(binary::Binary),
     Concat(concat::Concat),
@@ -87,27 +91,42 @@ ops! {
     ConvGrad(conv_grad::ConvGrad),
     Copy(copy::Copy),
     CrossEntropy(cross_entropy::CrossEntropy),
+    CrossEntropyGrad(cross_entropy_grad::CrossEntropyGrad),
     Dense(dense::Dense),
+    DenseGrad(dense_grad::DenseGrad),
     DepthSpace(depth_space::DepthSpace),
+    Embed(embed::Embed),
+    Expand(expand::Expand),
     Flip(flip::Flip),
     Fold(fold::Fold),
     Identity(identity::Identity),
     L2Norm(l2norm::L2Norm),
+    L2NormGrad(l2norm_grad::L2NormGrad),
     Loss(loss::Loss),
+    LossGrad(loss_grad::LossGrad),
     Lrn(lrn::Lrn),
+    LrnGrad(lrn_grad::LrnGrad),
     Norm(norm::Norm),
+    NormGrad(norm_grad::NormGrad),
     Pad(pad::Pad),
     Permute(permute::Permute),
     Pool(pool::Pool),
+    PoolGrad(pool_grad::PoolGrad),
+    Power(power::Power),
     PRelu(prelu::PRelu),
+    PReluGrad(prelu_grad::PReluGrad),
     Reshape(reshape::Reshape),
     Resize(resize::Resize),
     Shuffle(shuffle::Shuffle),
     Slice(slice::Slice),
     Softmax(softmax::Softmax),
+    SoftmaxGrad(softmax_grad::SoftmaxGrad),
+    Sum(sum::Sum),
     Unary(unary::Unary),
+    UnaryGrad(unary_grad::UnaryGrad),
     Unconv(unconv::Unconv),
     Upsample(upsample::Upsample),
+    Winner(winner::Winner),
 }
 
 /// What every operation must say. Inputs are activations first, then weights in the order that `make` created them.
@@ -123,6 +142,12 @@ pub trait OpRules {
     /// # Errors
     /// [`OpError`] when the inputs do not fit; with `recover` where checking can go on.
     fn infer(&self, inputs: &[&TensorTy]) -> Result<Inferred, OpError>;
+
+    /// Gradient rule: what the gradient by the output means for the inputs that are asked for.
+    ///
+    /// # Errors
+    /// [`vjp::NotDifferentiable`] with the reason why there is none.
+    fn vjp(&self, e: &mut dyn vjp::Emit, at: &vjp::Applied<'_>) -> vjp::Pulled;
 
     /// The obvious computation in `f64`, sharing no code with [`Self::lower`].
     /// Inputs and result are row-major in the dimension order of their types.

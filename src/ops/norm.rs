@@ -9,6 +9,8 @@
 //! The variance is summed in a second pass over `(x - mean)^2`: no cancellation. Inputs: x, and unless `affine: false`,
 //! weight and bias.
 
+use super::norm_grad::NormGrad;
+use super::vjp::{Applied, Emit, Pulled, Val};
 use super::role::Role;
 use super::args::{ArgTy, Attr, Attrs, CallArgs};
 use super::case::{Case, Fill, act, weight};
@@ -223,6 +225,23 @@ impl OpRules for Norm {
             return Err(OpError::new(codes::E0206, message).blame(0, 1));
         }
         Ok(shape_rules::same(inputs))
+    }
+
+    fn vjp(&self, e: &mut dyn Emit, at: &Applied<'_>) -> Pulled {
+        let x = at.inputs[0];
+        at.each(|i| match i {
+            0 => {
+                let weight = at.inputs.get(1).copied();
+                let inputs: Vec<Val> = std::iter::once(x).chain(weight).chain([at.dy]).collect();
+                Ok(Some(e.op(NormGrad { of: self.clone() }.into(), &inputs)?))
+            }
+            1 => {
+                let unit = e.op(self.clone().into(), &[x])?;
+                let part = e.mul(unit, at.dy)?;
+                Ok(Some(e.sum_like(part, at.inputs[1])?))
+            }
+            _ => Ok(Some(e.sum_like(at.dy, at.inputs[i])?)),
+        })
     }
 
     fn reference(&self, inputs: &[&Array], out: &TensorTy) -> Array {

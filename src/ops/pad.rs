@@ -1,6 +1,9 @@
 //! More positions around the grid: `y[p] = x[p - lo]` inside; outside a constant, the reflected input (without its edge
 //! twice: `x[-i] = x[i]`), or the nearest input.
 
+use super::adjoint::{Adjoint, Map};
+use super::slice::{Cut, Slice};
+use super::vjp::{Applied, Emit, Pulled};
 use super::role::Role;
 use super::args::{ArgTy, Attr, Attrs, CallArgs};
 use super::case::{Case, act};
@@ -105,7 +108,7 @@ impl Pad {
     }
 
     /// The input position that position `o` of axis `axis` shows, in the modes that always show one.
-    fn source(&self, axis: usize, n: usize, o: usize) -> i64 {
+    pub(super) fn source(&self, axis: usize, n: usize, o: usize) -> i64 {
         let i = o as i64 - self.sides[axis].0 as i64;
         let last = n as i64 - 1;
         match self.mode {
@@ -154,6 +157,22 @@ impl OpRules for Pad {
             });
         }
         Ok(Inferred { ty: shape_rules::resized("pad", x, &dims)?, why })
+    }
+
+    fn vjp(&self, e: &mut dyn Emit, at: &Applied<'_>) -> Pulled {
+        let ty = e.ty(at.inputs[0]).clone();
+        let op = match self.mode {
+            PadMode::Constant(_) => {
+                let cut = |(axis, side): (usize, &(usize, usize))| Cut {
+                    dim: axis + 2,
+                    start: side.0,
+                    len: ty.dims()[axis + 2],
+                };
+                Slice { cuts: self.sides.iter().enumerate().map(cut).collect() }.into()
+            }
+            PadMode::Reflect | PadMode::Edge => Adjoint::of(Map::Pad(self.clone()), &ty).into(),
+        };
+        at.only(e.op(op, &[at.dy])?)
     }
 
     fn reference(&self, inputs: &[&Array], out: &TensorTy) -> Array {

@@ -1,6 +1,7 @@
 //! The grid axes in another order: dimension `2 + a` of the output is dimension `2 + order[a]` of the input. The resolver
 //! inserts it where two tensors have the same axes in different orders; the language has no name for it.
 
+use super::vjp::{Applied, Emit, Pulled};
 use super::role::Role;
 use super::args::{Attr, Attrs};
 use super::case::{Case, act};
@@ -70,6 +71,12 @@ impl OpRules for Permute {
         let dims = from.iter().map(|d| (&x.names()[*d], x.dims()[*d]));
         let ty = TensorTy::new(dims).map_err(|_| shape_rules::too_large("permute", x.dims()))?;
         Ok(Inferred { ty, why: from.iter().map(|d| Why::same(0, *d)).collect() })
+    }
+
+    fn vjp(&self, e: &mut dyn Emit, at: &Applied<'_>) -> Pulled {
+        let mut order = self.order.clone();
+        self.order.iter().enumerate().for_each(|(a, o)| order[*o] = a);
+        at.only(e.op(Self { order }.into(), &[at.dy])?)
     }
 
     fn reference(&self, inputs: &[&Array], out: &TensorTy) -> Array {

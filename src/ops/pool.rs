@@ -7,6 +7,9 @@
 //!   taps on input or padding). `partial: true` keeps a last window that runs over the end, cut (figure 9.10).
 //! * NaN anywhere in a window gives NaN.
 
+use super::pool_grad::{Part, PoolGrad};
+use super::power::Power;
+use super::vjp::{Applied, Emit, Pulled};
 use super::role::Role;
 use super::args::{ArgTy, Attrs};
 use super::case::{Case, Fill};
@@ -335,9 +338,22 @@ impl Pool {
         });
     }
 
-    /// For the reference: along each dimension of `x` after the batch, the positions that each output position looks at.
+    /// For references: extents of a window that nothing cuts, along each dimension of `x` after the batch.
+    pub(super) fn full_window(&self, x: &[usize]) -> Vec<usize> {
+        let channels = if let Over::Channels { size, .. } = self.over { size } else { 1 };
+        let axis = |(axis, n): (usize, &usize)| match &self.over {
+            Over::Channels { .. } => 1,
+            Over::Global => *n,
+            Over::Grid(g) if n % g[axis] == 0 => n / g[axis],
+            Over::Grid(g) => (n.div_ceil(g[axis]) + 1).min(*n),
+            Over::Window(spec) => spec.kernel[axis],
+        };
+        std::iter::once(channels).chain(x[2..].iter().enumerate().map(axis)).collect()
+    }
+
+    /// For references: along each dimension of `x` after the batch, the positions that each output position looks at.
     /// Negative or too large ones are padding.
-    fn looks(&self, x: &[usize], out: &[usize]) -> Vec<Vec<Vec<i64>>> {
+    pub(super) fn looks(&self, x: &[usize], out: &[usize]) -> Vec<Vec<Vec<i64>>> {
         let each = |n: usize| (0..n as i64).map(|i| vec![i]).collect::<Vec<_>>();
         let mut all = vec![match self.over {
             Over::Channels { size, stride } => {
@@ -409,6 +425,27 @@ impl OpRules for Pool {
         let mut why = vec![Why::same(0, 0), channels_why];
         why.extend(axes);
         Ok(Inferred { ty, why })
+    }
+
+    fn vjp(&self, e: &mut dyn Emit, at: &Applied<'_>) -> Pulled {
+        let x = at.inputs[0];
+        let spread = PoolGrad::spread(self.clone(), e.ty(x));
+        at.each(|_| {
+            Ok(Some(match self.kind {
+                PoolKind::Max => {
+                    let index = PoolGrad { pool: self.clone(), part: Part::Index };
+                    let index = e.op(index.into(), &[x])?;
+                    e.op(spread.clone().into(), &[at.dy, index])?
+                }
+                PoolKind::Avg => e.op(spread.clone().into(), &[at.dy])?,
+                // sign(x) |x|^(p-1) times the sum of dy y^(1-p)
+                PoolKind::Lp(p) => {
+                    let share = if p == 1.0 { at.dy } else { e.op(Power { exponent: 1.0 - p }.into(), &[at.y, at.dy])? };
+                    let total = e.op(spread.clone().into(), &[share])?;
+                    e.op(Power { exponent: p - 1.0 }.into(), &[x, total])?
+                }
+            }))
+        })
     }
 
     fn reference(&self, inputs: &[&Array], out: &TensorTy) -> Array {

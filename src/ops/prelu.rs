@@ -1,6 +1,9 @@
 //! The rectifier with a learnt slope (He et al. 2015): `y = x` where `x > 0`, else `weight[c] x`. Inputs: x, weight `[c: C]`,
 //! or `[c: 1]` with `shared: true`.
 
+use super::prelu_grad::PReluGrad;
+use super::unary::{Unary, UnaryFn};
+use super::vjp::{Applied, Emit, Pulled};
 use super::role::Role;
 use super::args::{ArgTy, Attrs, CallArgs};
 use super::case::{Case, act, weight};
@@ -84,6 +87,18 @@ impl OpRules for PRelu {
             return Err(OpError::new(codes::E0209, message));
         }
         Ok(shape_rules::same(inputs))
+    }
+
+    fn vjp(&self, e: &mut dyn Emit, at: &Applied<'_>) -> Pulled {
+        let (x, slope) = (at.inputs[0], at.inputs[1]);
+        at.each(|i| match i {
+            0 => Ok(Some(e.op(PReluGrad.into(), &[x, slope, at.dy])?)),
+            _ => {
+                let low = e.op(Unary { f: UnaryFn::Clip, args: [f32::NEG_INFINITY, 0.0] }.into(), &[x])?;
+                let part = e.mul(low, at.dy)?;
+                Ok(Some(e.sum_like(part, slope)?))
+            }
+        })
     }
 
     fn reference(&self, inputs: &[&Array], out: &TensorTy) -> Array {

@@ -4,6 +4,7 @@
 //!
 //! The batch stays. Between weights (in folded graphs) `reshape` also renames dimensions.
 
+use super::vjp::{Applied, Emit, Pulled};
 use super::role::Role;
 use super::args::{ArgTy, ArgValue, Attr, Attrs, CallArgs};
 use super::case::{Case, act, weight};
@@ -172,6 +173,11 @@ impl OpRules for Reshape {
             None => Why::from(0, batch, show(rest)),
         }));
         Ok(Inferred { ty, why })
+    }
+
+    fn vjp(&self, e: &mut dyn Emit, at: &Applied<'_>) -> Pulled {
+        let to = Self::to(e.ty(at.inputs[0]));
+        at.only(e.op(to.into(), &[at.dy])?)
     }
 
     fn reference(&self, inputs: &[&Array], out: &TensorTy) -> Array {

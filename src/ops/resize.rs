@@ -8,6 +8,8 @@
 //! `nearest` takes the input at `ceil(s - 1/2)` (a tie goes down, as ONNX's default says), at `floor(s)` for `asymmetric`
 //! (PyTorch's `nearest`); `linear` mixes the two neighbours of `s` along every axis; positions outside are those of the edge. `s` is rational and computed exactly.
 
+use super::adjoint::{Adjoint, Map};
+use super::vjp::{Applied, Emit, Pulled};
 use super::role::Role;
 use super::args::{ArgTy, Attr, Attrs, CallArgs};
 use super::case::{Case, act};
@@ -191,6 +193,18 @@ impl Resize {
         ((0..m).map(tap).collect(), divisor)
     }
 
+    /// For each output of an axis the inputs that it mixes with their weights, and the divisor of the weights.
+    pub(super) fn reads(&self, n: usize, m: usize) -> (Vec<Vec<(i64, i64)>>, i64) {
+        let (taps, divisor) = self.taps(n, m);
+        let divisor = if self.linear { divisor } else { 1 };
+        let read = |t: &Tap| match t.part {
+            0 => vec![(t.lo, divisor)],
+            _ if t.hi == t.lo => vec![(t.lo, divisor)],
+            part => vec![(t.lo, divisor - part), (t.hi, part)],
+        };
+        (taps.iter().map(read).collect(), divisor)
+    }
+
     /// The value at an index of which the axes from `axis` on are still positions of the output.
     fn mix(&self, cx: &mut LowerCx<'_>, axes: &[Option<(Affine, Affine, Expr)>], at: &mut Vec<Affine>, axis: usize) -> Expr {
         let Some(taps) = axes.get(axis) else { return cx.load(0, at) };
@@ -243,6 +257,11 @@ impl OpRules for Resize {
             });
         }
         Ok(Inferred { ty: shape_rules::resized("resize", x, &dims)?, why })
+    }
+
+    fn vjp(&self, e: &mut dyn Emit, at: &Applied<'_>) -> Pulled {
+        let op = Adjoint::of(Map::Resize(self.clone()), e.ty(at.inputs[0]));
+        at.only(e.op(op.into(), &[at.dy])?)
     }
 
     fn reference(&self, inputs: &[&Array], out: &TensorTy) -> Array {

@@ -1,6 +1,7 @@
 //! Channel shuffle (Zhang et al. 2018): channels as `g` groups of `C / g`, transposed:
 //! `y[j * g + i] = x[i * (C / g) + j]`.
 
+use super::vjp::{Applied, Emit, Pulled};
 use super::role::Role;
 use super::args::{ArgTy, Attr, Attrs, CallArgs};
 use super::case::{Case, act};
@@ -75,6 +76,11 @@ impl OpRules for Shuffle {
             return Err(error.recover(Some(inputs[0].clone())));
         }
         Ok(shape_rules::same(inputs))
+    }
+
+    fn vjp(&self, e: &mut dyn Emit, at: &Applied<'_>) -> Pulled {
+        let groups = e.ty(at.y).c() / self.groups;
+        at.only(e.op(Self { groups }.into(), &[at.dy])?)
     }
 
     fn reference(&self, inputs: &[&Array], out: &TensorTy) -> Array {

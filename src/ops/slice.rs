@@ -1,6 +1,8 @@
 //! A box cut out of a tensor, `y[…, i, …] = x[…, start + i, …]` along some dimensions: `crop` cuts the grid, `split` cuts a
 //! tensor into parts along one axis.
 
+use super::embed::Embed;
+use super::vjp::{Applied, Emit, Pulled};
 use super::role::Role;
 use super::args::{ArgTy, ArgValue, Attr, Attrs, CallArgs};
 use super::case::{Case, act};
@@ -213,6 +215,12 @@ impl OpRules for Slice {
             }
         }
         Ok(Inferred { ty: shape_rules::resized("crop", x, &dims)?, why })
+    }
+
+    fn vjp(&self, e: &mut dyn Emit, at: &Applied<'_>) -> Pulled {
+        let ty = e.ty(at.inputs[0]).clone();
+        let into = self.cuts.iter().map(|c| Cut { len: ty.dims()[c.dim], ..*c }).collect();
+        at.only(e.op(Embed { into }.into(), &[at.dy])?)
     }
 
     fn reference(&self, inputs: &[&Array], out: &TensorTy) -> Array {

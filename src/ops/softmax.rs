@@ -1,6 +1,8 @@
 //! Softmax over the channels of each grid position, `y[c] = e^(x[c] - m) / Σ_k e^(x[k] - m)` with `m` the greatest of them
 //! (which cancels and keeps e^ from overflowing), and its logarithm `x[c] - m - log Σ_k e^(x[k] - m)`.
 
+use super::softmax_grad::SoftmaxGrad;
+use super::vjp::{Applied, Emit, Pulled};
 use super::role::Role;
 use super::args::{Attr, Attrs};
 use super::case::{Case, Fill, act};
@@ -78,6 +80,10 @@ impl OpRules for Softmax {
 
     fn infer(&self, inputs: &[&TensorTy]) -> Result<Inferred, OpError> {
         Ok(shape_rules::same(inputs))
+    }
+
+    fn vjp(&self, e: &mut dyn Emit, at: &Applied<'_>) -> Pulled {
+        at.only(e.op(SoftmaxGrad { log: self.log }.into(), &[at.y, at.dy])?)
     }
 
     fn reference(&self, inputs: &[&Array], out: &TensorTy) -> Array {

@@ -1,15 +1,18 @@
 //! Elementwise functions of one tensor, `y = f(x)`: a table of rows. Each row is one name in the language with its argument
-//! defaults, its meaning in `f64`, its emission as a loop expression, and its name in ONNX.
+//! defaults, its meaning in `f64`, its emission as a loop expression, its derivative, and its name in ONNX.
 //!
 //! All keep NaN: `max` and `min` of the loop IR give NaN if either side is. Forms are chosen so that large `|x|` neither
 //! overflows nor loses the small side: see [`rows::sigmoid`].
 
+mod derivative;
 mod rows;
 
 use super::role::Role;
 use super::args::{ArgTy, Attr, Attrs, CallArgs};
 use super::case::{Case, Fill, act};
 use super::lower::{LowerCx, ScalarFn, Wants};
+use super::unary_grad::UnaryGrad;
+use super::vjp::{Applied, Emit, Pulled};
 use super::{Cost, Field, Inferred, Made, OpError, OpInfo, OpRules, Param, shape_rules};
 use crate::loops::build::NestBuilder;
 use crate::loops::{Expr, Reg};
@@ -17,8 +20,9 @@ use crate::support::codes;
 use crate::tensor::array::Array;
 use crate::tensor::ty::TensorTy;
 
+pub use derivative::{By, Derivative};
 pub use rows::ROWS;
-pub(super) use rows::softplus;
+pub(super) use rows::{sigmoid, softplus};
 
 /// Which function; the order is that of [`ROWS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +71,8 @@ pub struct Row {
     pub reference: fn(f64, [f64; 2]) -> f64,
     /// The emission.
     pub emit: fn(&mut NestBuilder, Reg, [f32; 2]) -> Expr,
+    /// The derivative.
+    pub derivative: Derivative,
 }
 
 /// See the module.
@@ -225,6 +231,17 @@ impl OpRules for Unary {
 
     fn infer(&self, inputs: &[&TensorTy]) -> Result<Inferred, OpError> {
         Ok(shape_rules::same(inputs))
+    }
+
+    fn vjp(&self, e: &mut dyn Emit, at: &Applied<'_>) -> Pulled {
+        if self.f == UnaryFn::Neg {
+            return at.only(e.map(UnaryFn::Neg, at.dy)?);
+        }
+        let v = match (self.f.row().derivative.by)(self.args) {
+            By::X => at.inputs[0],
+            By::Y => at.y,
+        };
+        at.only(e.op(UnaryGrad { of: self.clone() }.into(), &[v, at.dy])?)
     }
 
     fn reference(&self, inputs: &[&Array], out: &TensorTy) -> Array {

@@ -7,6 +7,9 @@
 //! extent is one from which that layer gives the input. Weights `[i, o/groups, k…]` as in PyTorch, that is, exactly the
 //! forward layer's with its two channel dimensions named from this layer's side. The bias has one value per output channel.
 
+use super::conv::Conv;
+use super::conv_grad::ConvGrad;
+use super::vjp::{Applied, Emit, Pulled};
 use super::args::{ArgTy, ArgValue, Attr, Attrs, CallArgs, Layer};
 use super::case::Case;
 use super::geometry::{Geometry, Linking, Share, fit_weights};
@@ -329,6 +332,19 @@ impl OpRules for Unconv {
         let mut why = vec![Why::same(0, 0), Why::given(format!("channels {}", self.channels))];
         why.extend(shapes.why);
         Ok(Inferred { ty: shapes.out, why })
+    }
+
+    fn vjp(&self, e: &mut dyn Emit, at: &Applied<'_>) -> Pulled {
+        let (x, w) = (at.inputs[0], at.inputs[1]);
+        at.each(|i| {
+            let (geometry, channels) = (self.geometry.clone(), e.ty(x).c());
+            Ok(Some(match i {
+                0 => e.op(Conv { channels, geometry, bias: false }.into(), &[at.dy, w])?,
+                // As the forward layer's weight, with input and gradient exchanged.
+                1 => e.op(ConvGrad { geometry }.into(), &[at.dy, x])?,
+                _ => e.sum_channels(at.dy, "o")?,
+            }))
+        })
     }
 
     fn reference(&self, inputs: &[&Array], out: &TensorTy) -> Array {

@@ -1,5 +1,8 @@
 //! Nearest-neighbour upsampling by an integer factor per grid axis: `y[n, c, p] = x[n, c, floor(p / f)]`.
 
+use super::pool::{Over, Pool, PoolKind};
+use super::window::{Padding, WindowSpec};
+use super::vjp::{Applied, Emit, Pulled};
 use super::role::Role;
 use super::args::{ArgTy, Attr, Attrs, CallArgs};
 use super::case::Case;
@@ -85,6 +88,19 @@ impl OpRules for Upsample {
         }
         let ty = shape_rules::resized("upsample", x, &dims)?;
         Ok(Inferred { ty, why })
+    }
+
+    fn vjp(&self, e: &mut dyn Emit, at: &Applied<'_>) -> Pulled {
+        // The sum over each block: the mean times the number of positions.
+        let window = WindowSpec {
+            kernel: self.factor.clone(),
+            stride: self.factor.clone(),
+            dilation: vec![1; self.factor.len()],
+            pad: Padding::Valid,
+        };
+        let pool = Pool { kind: PoolKind::Avg, over: Over::Window(window), count_pad: false, partial: false };
+        let mean = e.op(pool.into(), &[at.dy])?;
+        at.only(e.scale(mean, self.factor.iter().product::<usize>() as f32)?)
     }
 
     fn reference(&self, inputs: &[&Array], out: &TensorTy) -> Array {

@@ -173,7 +173,7 @@ pub(super) fn is_heavy(graph: &Graph, id: ValueId) -> bool {
 }
 
 fn is_channels_last(layout: &Layout, ty: &TensorTy) -> bool {
-    same_order(layout, &Layout::channels_last(ty.dims().len()), ty)
+    ty.is_activation() && same_order(layout, &Layout::channels_last(ty.dims().len()), ty)
 }
 
 /// Whether two layouts order their dimensions alike, those of extent 1 aside.

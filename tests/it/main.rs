@@ -6,6 +6,7 @@ mod cli;
 mod docs;
 mod errors;
 mod examples;
+mod grads;
 mod hostile;
 mod messages;
 mod onnx;

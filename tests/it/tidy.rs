@@ -15,6 +15,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("runtime", &["support", "tensor", "loops", "kernels"]),
     ("ops", &["support", "tensor", "loops", "kernels", "runtime"]),
     ("graph", &["support", "tensor", "loops", "kernels", "runtime", "ops"]),
+    ("grad", &["support", "tensor", "ops", "graph"]),
     ("facts", &["support", "tensor", "ops", "graph"]),
     ("parse", BELOW_VERBS),
     ("resolve", BELOW_VERBS),
@@ -27,7 +28,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "session",
         &[
             "support", "tensor", "ast", "loops", "kernels", "runtime", "ops", "graph", "parse", "resolve",
-            "passes", "lower", "schedule", "codegen", "formats", "facts",
+            "passes", "lower", "schedule", "codegen", "formats", "facts", "grad",
         ],
     ),
     // Beside the session: files and settings in, batches out; knows no graph.

@@ -1,6 +1,6 @@
 //! The rows of the table of elementwise functions.
 
-use super::{Row, UnaryFn, made};
+use super::{Row, UnaryFn, derivative, made};
 use crate::loops::build::NestBuilder;
 use crate::loops::{BinOp, Cmp, Expr, Reg, UnOp};
 use crate::ops::Param;
@@ -19,6 +19,7 @@ pub const ROWS: &[Row] = &[
         flops: 1,
         reference: |x, _| x.abs(),
         emit: |_, x, _| Expr::un(UnOp::Abs, x.into()),
+        derivative: derivative::ABS,
     },
     Row {
         f: UnaryFn::Clip,
@@ -34,6 +35,7 @@ pub const ROWS: &[Row] = &[
             let floor = if lo == f32::NEG_INFINITY { x.into() } else { max(x.into(), lo.into()) };
             if hi == f32::INFINITY { floor } else { min(floor, hi.into()) }
         },
+        derivative: derivative::CLIP,
     },
     Row {
         f: UnaryFn::Elu,
@@ -49,6 +51,7 @@ pub const ROWS: &[Row] = &[
             let below = expm1(b, x);
             Expr::select(Cmp::Gt, x.into(), 0.0.into(), x.into(), below * alpha.into())
         },
+        derivative: derivative::ELU,
     },
     Row {
         f: UnaryFn::Exp,
@@ -61,6 +64,7 @@ pub const ROWS: &[Row] = &[
         flops: 1,
         reference: |x, _| libm::exp(x),
         emit: |_, x, _| Expr::un(UnOp::Exp, x.into()),
+        derivative: derivative::EXP,
     },
     Row {
         f: UnaryFn::Gelu,
@@ -83,6 +87,7 @@ pub const ROWS: &[Row] = &[
             let erf = Expr::un(UnOp::Erf, Expr::from(x) * std::f32::consts::FRAC_1_SQRT_2.into());
             (Expr::from(x) * 0.5.into()) * (erf + 1.0.into())
         },
+        derivative: derivative::GELU,
     },
     Row {
         f: UnaryFn::GeluTanh,
@@ -102,6 +107,7 @@ pub const ROWS: &[Row] = &[
             let tanh = Expr::un(UnOp::Tanh, Expr::from(x) * cubic.into());
             (Expr::from(x) * 0.5.into()) * (tanh + 1.0.into())
         },
+        derivative: derivative::GELU_TANH,
     },
     Row {
         f: UnaryFn::HardSigmoid,
@@ -114,6 +120,7 @@ pub const ROWS: &[Row] = &[
         flops: 4,
         reference: |x, _| (x / 6.0 + 0.5).clamp(0.0, 1.0),
         emit: |_, x, _| hard_sigmoid(x),
+        derivative: derivative::HARD_SIGMOID,
     },
     Row {
         f: UnaryFn::HardSwish,
@@ -126,6 +133,7 @@ pub const ROWS: &[Row] = &[
         flops: 5,
         reference: |x, _| x * (x / 6.0 + 0.5).clamp(0.0, 1.0),
         emit: |_, x, _| Expr::from(x) * hard_sigmoid(x),
+        derivative: derivative::HARD_SWISH,
     },
     Row {
         f: UnaryFn::LeakyRelu,
@@ -140,6 +148,7 @@ pub const ROWS: &[Row] = &[
         emit: |_, x, [slope, _]| {
             Expr::select(Cmp::Gt, x.into(), 0.0.into(), x.into(), Expr::from(x) * slope.into())
         },
+        derivative: derivative::LEAKY_RELU,
     },
     Row {
         f: UnaryFn::Log,
@@ -152,6 +161,7 @@ pub const ROWS: &[Row] = &[
         flops: 1,
         reference: |x, _| libm::log(x),
         emit: |_, x, _| Expr::un(UnOp::Log, x.into()),
+        derivative: derivative::LOG,
     },
     Row {
         f: UnaryFn::Neg,
@@ -164,6 +174,7 @@ pub const ROWS: &[Row] = &[
         flops: 1,
         reference: |x, _| -x,
         emit: |_, x, _| Expr::un(UnOp::Neg, x.into()),
+        derivative: derivative::NEG,
     },
     Row {
         f: UnaryFn::Relu,
@@ -176,6 +187,7 @@ pub const ROWS: &[Row] = &[
         flops: 1,
         reference: |x, _| if x < 0.0 { 0.0 } else { x },
         emit: |_, x, _| max(x.into(), 0.0.into()),
+        derivative: derivative::RELU,
     },
     Row {
         f: UnaryFn::Selu,
@@ -192,6 +204,7 @@ pub const ROWS: &[Row] = &[
             let above = Expr::from(x) * (SELU_SCALE as f32).into();
             Expr::select(Cmp::Gt, x.into(), 0.0.into(), above, below)
         },
+        derivative: derivative::SELU,
     },
     Row {
         f: UnaryFn::Sigmoid,
@@ -204,6 +217,7 @@ pub const ROWS: &[Row] = &[
         flops: 4,
         reference: |x, _| 1.0 / (1.0 + libm::exp(-x)),
         emit: |b, x, _| sigmoid(b, x),
+        derivative: derivative::SIGMOID,
     },
     Row {
         f: UnaryFn::Silu,
@@ -216,6 +230,7 @@ pub const ROWS: &[Row] = &[
         flops: 5,
         reference: |x, _| x / (1.0 + libm::exp(-x)),
         emit: |b, x, _| sigmoid(b, x) * x.into(),
+        derivative: derivative::SILU,
     },
     Row {
         f: UnaryFn::Softplus,
@@ -228,6 +243,7 @@ pub const ROWS: &[Row] = &[
         flops: 4,
         reference: |x, _| if x > 0.0 { x + libm::log1p(libm::exp(-x)) } else { libm::log1p(libm::exp(x)) },
         emit: |b, x, _| softplus(b, x),
+        derivative: derivative::SOFTPLUS,
     },
     Row {
         f: UnaryFn::Sqrt,
@@ -240,6 +256,7 @@ pub const ROWS: &[Row] = &[
         flops: 1,
         reference: |x, _| libm::sqrt(x),
         emit: |_, x, _| Expr::un(UnOp::Sqrt, x.into()),
+        derivative: derivative::SQRT,
     },
     Row {
         f: UnaryFn::Tanh,
@@ -252,11 +269,12 @@ pub const ROWS: &[Row] = &[
         flops: 1,
         reference: |x, _| libm::tanh(x),
         emit: |_, x, _| Expr::un(UnOp::Tanh, x.into()),
+        derivative: derivative::TANH,
     },
 ];
 
-const SELU_ALPHA: f64 = 1.673_263_242_354_377_2;
-const SELU_SCALE: f64 = 1.050_700_987_355_480_5;
+pub(super) const SELU_ALPHA: f64 = 1.673_263_242_354_377_2;
+pub(super) const SELU_SCALE: f64 = 1.050_700_987_355_480_5;
 
 const fn float(name: &'static str, default: &'static str, doc: &'static str) -> Param {
     Param { name, positional: true, required: false, ty: ArgTy::Float, default, doc }
@@ -266,7 +284,7 @@ fn max(a: Expr, b: Expr) -> Expr {
     Expr::bin(BinOp::Max, a, b)
 }
 
-fn min(a: Expr, b: Expr) -> Expr {
+pub(super) fn min(a: Expr, b: Expr) -> Expr {
     Expr::bin(BinOp::Min, a, b)
 }
 

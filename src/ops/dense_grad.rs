@@ -1,0 +1,214 @@
+//! The gradients of full connection, which with it make a closed family:
+//!
+//! * by the weight: `dw[o, i] = Σ_n dy[n, o] x[n, i]`, inputs `x, dy`;
+//! * by the input: `dx[n, i] = Σ_o w[o, i] dy[n, o]`, inputs `dy, w`,
+//!
+//! `i` running over channels, then the grid, as in [`super::dense`]. The language has no name for them.
+
+use super::args::{Attr, Attrs};
+use super::case::{Case, act, weight};
+use super::conv_nest::serial;
+use super::dense::Dense;
+use super::lower::{LowerCx, ScalarFn, Want, Wants};
+use super::role::Role;
+use super::vjp::{Applied, Emit, Pulled};
+use super::{Cost, Field, Inferred, OpError, OpInfo, OpRules, Why, shape_rules};
+use crate::loops::{Affine, Expr, LoopKind};
+use crate::support::{Name, codes};
+use crate::tensor::array::Array;
+use crate::tensor::ty::TensorTy;
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DenseGrad {
+    /// By the weight.
+    Weight,
+    /// By an input with these dimensions after the batch.
+    Input(Vec<(Name, usize)>),
+}
+
+/// `c * extents + …`: the number of an element of a sample.
+fn flat(dims: &[usize], at: &[Affine]) -> Affine {
+    at.iter().zip(dims).fold(Affine::k(0), |i, (v, d)| &(&i * *d as i64) + v)
+}
+
+impl DenseGrad {
+    /// What printed graphs call it.
+    pub const KIND: &'static str = "dense_grad";
+
+    /// The language has no name for it.
+    pub const INFO: &'static [OpInfo] = &[];
+
+    /// By an input of this type.
+    pub fn by_input(x: &TensorTy) -> Self {
+        Self::Input(x.names().iter().cloned().zip(x.dims().iter().copied()).skip(1).collect())
+    }
+
+    /// From printed attributes: the dimensions of the input, none for the weight.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong.
+    pub fn from_attrs(attrs: &Attrs) -> Result<Self, String> {
+        let dims: Result<Vec<(Name, usize)>, String> =
+            attrs.0.iter().map(|(name, _)| Ok((Name::from(&**name), attrs.size(name)?))).collect();
+        let dims = dims?;
+        Ok(if dims.is_empty() { Self::Weight } else { Self::Input(dims) })
+    }
+
+    /// Test cases.
+    pub fn cases() -> Vec<Case> {
+        let mut all = Vec::new();
+        for (name, x, o) in [
+            ("rank 0", act(3, 7, &[]), 5),
+            ("2d", act(4, 3, &[("h", 4), ("w", 5)]), 16),
+            ("3d", act(2, 2, &[("d", 2), ("h", 3), ("w", 2)]), 4),
+            ("one sample", act(1, 9, &[]), 8),
+        ] {
+            let w = weight(&[("o", o), ("i", x.dims()[1..].iter().product())]);
+            let dy = act(x.n(), o, &[]);
+            all.push(Case::new(format!("input {name}"), Self::by_input(&x), vec![dy.clone(), w]));
+            all.push(Case::new(format!("weight {name}"), Self::Weight, vec![x, dy]));
+        }
+        all
+    }
+}
+
+impl OpRules for DenseGrad {
+    fn kind(&self) -> &'static str {
+        Self::KIND
+    }
+
+    fn attrs(&self) -> Attrs {
+        match self {
+            Self::Weight => Attrs::default(),
+            Self::Input(dims) => {
+                dims.iter().fold(Attrs::default(), |attrs, (name, d)| attrs.with(name, Attr::Int(*d as i64)))
+            }
+        }
+    }
+
+    fn infer(&self, inputs: &[&TensorTy]) -> Result<Inferred, OpError> {
+        let wrong = || {
+            let shapes: Vec<String> = inputs.iter().map(ToString::to_string).collect();
+            OpError::new(codes::E0206, format!("`dense_grad` cannot take {}", shapes.join(", ")))
+        };
+        let [a, b] = inputs else { return Err(wrong()) };
+        let (ty, fits) = match self {
+            Self::Weight => {
+                let i: usize = a.dims()[1..].iter().product();
+                (TensorTy::new([("o", b.c()), ("i", i)]), a.n() == b.n() && b.rank() == 0)
+            }
+            Self::Input(dims) => {
+                let i = dims.iter().fold(1usize, |i, d| i.saturating_mul(d.1));
+                let head = [(Name::from("n"), a.n())];
+                (TensorTy::new(head.into_iter().chain(dims.iter().cloned())), b.dims() == [a.c(), i] && a.rank() == 0)
+            }
+        };
+        let ty = ty.map_err(|_| shape_rules::too_large("dense_grad", a.dims()))?;
+        if !fits {
+            return Err(wrong());
+        }
+        let why = vec![Why::given("the layer's"); ty.dims().len()];
+        Ok(Inferred { ty, why })
+    }
+
+    fn vjp(&self, e: &mut dyn Emit, at: &Applied<'_>) -> Pulled {
+        let (a, b) = (at.inputs[0], at.inputs[1]);
+        at.each(|i| {
+            let (op, inputs) = match (self, i) {
+                (Self::Weight, 0) => (Self::by_input(e.ty(a)).into(), [b, at.dy]),
+                (Self::Weight, _) => (Dense { channels: e.ty(b).c(), bias: false }.into(), [a, at.dy]),
+                (Self::Input(_), 0) => (Dense { channels: e.ty(a).c(), bias: false }.into(), [at.dy, b]),
+                (Self::Input(_), _) => (Self::Weight.into(), [at.dy, a]),
+            };
+            Ok(Some(e.op(op, &inputs)?))
+        })
+    }
+
+    fn reference(&self, inputs: &[&Array], out: &TensorTy) -> Array {
+        let (a, b) = (inputs[0], inputs[1]);
+        let mut y = Array::zeros(out.dims());
+        match self {
+            Self::Weight => {
+                let (outs, ins) = (b.dims[1], out.dims()[1]);
+                for n in 0..a.dims[0] {
+                    for k in 0..outs * ins {
+                        y.data[k] += b.data[n * outs + k / ins] * a.data[n * ins + k % ins];
+                    }
+                }
+            }
+            Self::Input(_) => {
+                let (outs, ins) = (b.dims[0], b.dims[1]);
+                for n in 0..a.dims[0] {
+                    for k in 0..outs * ins {
+                        y.data[n * ins + k % ins] += b.data[k] * a.data[n * outs + k / ins];
+                    }
+                }
+            }
+        }
+        y
+    }
+
+    fn lower(&self, cx: &mut LowerCx<'_>) {
+        match self {
+            Self::Weight => {
+                let (x, o) = (cx.input(0).clone(), cx.out().dims()[0]);
+                let mut dims = vec![("o", o)];
+                dims.extend(x.names().iter().map(|n| &**n).zip(x.dims().iter().copied()).skip(1));
+                cx.nested(LoopKind::Free, &dims, |cx, vars| {
+                    let at: Vec<Affine> = vars.iter().map(|v| Affine::from(*v)).collect();
+                    let acc = cx.b.let_(0.0);
+                    serial(cx, &[("n".to_owned(), x.n())], |cx, n| {
+                        let from = [n, &at[1..]].concat();
+                        let dy = cx.load(1, &[n[0].clone(), at[0].clone()]);
+                        let product = Expr::fma(dy, cx.load(0, &from), acc.into());
+                        cx.b.set(acc, product);
+                    });
+                    cx.store(&[at[0].clone(), flat(&x.dims()[1..], &at[1..])], acc);
+                });
+            }
+            Self::Input(_) => {
+                let (dims, o) = (cx.out().dims().to_vec(), cx.input(0).c());
+                cx.for_each_output(|cx, at| {
+                    let acc = cx.b.let_(0.0);
+                    let i = flat(&dims[1..], &at[1..]);
+                    serial(cx, &[("o".to_owned(), o)], |cx, o| {
+                        let dy = cx.load(0, &[at[0].clone(), o[0].clone()]);
+                        let product = Expr::fma(dy, cx.load(1, &[o[0].clone(), i.clone()]), acc.into());
+                        cx.b.set(acc, product);
+                    });
+                    cx.store(at, acc);
+                });
+            }
+        }
+    }
+
+    fn wants(&self, _inputs: &[&TensorTy], _out: &TensorTy) -> Wants {
+        match self {
+            // As the layer wants its weight.
+            Self::Weight => Wants { inputs: vec![Want::Any, Want::Any], output: Want::Order(vec![1, 0]) },
+            Self::Input(_) => Wants { inputs: vec![Want::Any, Want::Order(vec![0, 1])], output: Want::Any },
+        }
+    }
+
+    fn scalar(&self) -> Option<ScalarFn<'_>> {
+        None
+    }
+
+    fn role(&self) -> Role {
+        Role::Plain
+    }
+
+    fn cost(&self, inputs: &[&TensorTy], out: &TensorTy) -> Cost {
+        let per = match self {
+            Self::Weight => inputs[0].n(),
+            Self::Input(_) => inputs[0].c(),
+        };
+        let macs = (out.len() as u64).saturating_mul(per as u64);
+        Cost { macs, flops: macs.saturating_mul(2) }
+    }
+
+    fn field(&self, _input: usize, _inputs: &[&TensorTy], out: &TensorTy) -> Vec<Field> {
+        shape_rules::everywhere(out)
+    }
+}

@@ -1,0 +1,253 @@
+//! Gradients of every operation: for each case and each input, the `f64` evaluation of the gradient graph against central
+//! differences of the reference, and machine code (each instruction set, one thread and two) against that evaluation.
+//!
+//! Labels, ties and NaN make kinks, where differences say nothing; every case whose numbers are drawn from a continuous
+//! distribution must have elements without.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cnnc::grad::check::{Probe, Slope};
+use cnnc::grad::gradients;
+use cnnc::graph::eval::{Given, outputs};
+use cnnc::graph::{Graph, ValueId};
+use cnnc::kernels::isa::Isa;
+use cnnc::ops::case::{Case, Fill};
+use cnnc::ops::identity::Identity;
+use cnnc::ops::init::Init;
+use cnnc::ops::{Op, all_cases};
+use cnnc::session::{Compiler, Model, Options};
+use cnnc::support::random::Random;
+use cnnc::tensor::array::Array;
+use cnnc::tensor::owned::TensorView;
+use cnnc::tensor::ty::TensorTy;
+
+const SEED: u64 = 21;
+
+/// Elements of one tensor that are moved, at most.
+const MOVED: usize = 10;
+
+/// Of the largest gradient: between differences and the `f64` evaluation.
+const EXACT: f64 = 2e-6;
+
+/// Of the largest gradient: between machine code and the `f64` evaluation.
+const MACHINE: f64 = 4e-5;
+
+/// Operations with an input that has no gradient, whatever their attributes, each for the reason it gives.
+const REFUSING: &[&str] = &[
+    "cross_entropy",
+    "cross_entropy_grad",
+    "fold",
+    "l2norm_grad",
+    "loss_grad",
+    "lrn_grad",
+    "norm_grad",
+    "pool_grad",
+    "unary_grad",
+];
+
+/// What a run hands in, by value.
+#[derive(Default)]
+struct Values {
+    inputs: Vec<Vec<f32>>,
+    params: BTreeMap<ValueId, Vec<f32>>,
+}
+
+impl Given for Values {
+    fn input(&self, position: usize, ty: &TensorTy) -> Array {
+        Array::from_f32(ty.dims(), &self.inputs[position])
+    }
+
+    fn param(&self, id: ValueId, ty: &TensorTy) -> Array {
+        Array::from_f32(ty.dims(), &self.params[&id])
+    }
+}
+
+/// A graph under construction with what its inputs hold.
+#[derive(Default)]
+struct Build {
+    graph: Graph,
+    values: Values,
+}
+
+impl Build {
+    fn put(&mut self, name: &str, ty: &TensorTy, data: Vec<f32>) -> ValueId {
+        if ty.is_activation() {
+            self.values.inputs.push(data);
+            return self.graph.input(name, ty.clone(), (0..ty.dims().len()).collect());
+        }
+        let id = self.graph.param(name, ty.clone(), Init::Constant(0.0), true);
+        self.values.params.insert(id, data);
+        id
+    }
+
+    /// The operation of a case with a seed for its result: inputs, result, seed.
+    fn case(&mut self, case: &Case, prefix: &str) -> (Vec<ValueId>, ValueId, ValueId) {
+        let put = |(i, ty): (usize, &TensorTy)| self.put(&format!("{prefix}x{i}"), ty, case.data(i, SEED));
+        let inputs: Vec<ValueId> = case.inputs.iter().enumerate().map(put).collect();
+        let (y, _) = self.graph.op(&format!("{prefix}y"), case.op.clone(), &inputs).expect("a case fits");
+        let ty = self.graph.value(y).ty.clone();
+        let random = Random::new(SEED, &format!("{prefix}seed"));
+        let seed = (0..ty.len() as u64)
+            .map(|i| random.uniform(i, 0.25, 1.0) * [1.0, -1.0][random.below(!i, 2) as usize]);
+        let seed = seed.collect();
+        let seed = self.put(&format!("{prefix}seed"), &ty, seed);
+        (inputs, y, seed)
+    }
+}
+
+/// Compares `got` with what differences say at some elements; how many could be compared.
+fn differences(probe: &Probe<'_>, id: ValueId, got: Option<&Array>) -> Result<usize, String> {
+    let len = probe.array(id).data.len();
+    let random = Random::new(SEED, "elements");
+    let scale = got
+        .map_or(0.0, |g| g.data.iter().fold(0.0f64, |m, x| if x.is_finite() { m.max(x.abs()) } else { m }));
+    let mut compared = 0;
+    for k in 0..len.min(MOVED) {
+        let i = if len <= MOVED { k } else { random.below(k as u64, len as u64) as usize };
+        let Slope::Is(slope) = probe.slope(id, i) else { continue };
+        let value = got.map_or(0.0, |g| g.data[i]);
+        compared += 1;
+        let error = (value - slope).abs();
+        if error > EXACT * scale.max(1e-2) || error.is_nan() {
+            return Err(format!("element {i}: gradient {value}, by differences {slope}"));
+        }
+    }
+    Ok(compared)
+}
+
+/// Whether differences can say something of a case: numbers from a continuous distribution.
+fn smooth(case: &Case) -> bool {
+    case.fill.iter().all(|f| matches!(f, Fill::Normal | Fill::Uniform(..)))
+}
+
+/// Appends the gradients of a case to `all` as outputs; what rules refuse, and what differences say of the rest.
+fn one_case(
+    module: &str,
+    case: &Case,
+    number: usize,
+    all: &mut Build,
+    refused: &mut BTreeSet<String>,
+) -> Result<(), String> {
+    let mut alone = Build::default();
+    let (inputs, y, seed) = alone.case(case, "");
+    let forward = alone.graph.clone();
+    let r = Array::from_f32(forward.value(y).ty.dims(), &given(&alone.values, &forward, seed));
+    let probe = Probe::new(&forward, &alone.values, vec![(y, r)]);
+    let (ours, result, ours_seed) = all.case(case, &format!("{number}_"));
+    for (i, x) in inputs.iter().enumerate() {
+        let mut graph = forward.clone();
+        let grad = match gradients(&mut graph, &[(y, seed)], &[*x]) {
+            Ok(grads) => grads[0],
+            Err(e) => {
+                refused.insert(module.to_owned());
+                assert!(!e.reason.is_empty() && e.to_string().contains(&e.reason));
+                continue;
+            }
+        };
+        let value = grad.map(|g| {
+            graph.output("g", g, (0..graph.value(g).ty.dims().len()).collect());
+            outputs(&graph, &alone.values).remove(0)
+        });
+        if let Op::Identity(Identity::StopGradient) = case.op {
+            assert_eq!(value, None, "it stops the gradient");
+            continue;
+        }
+        let compared = differences(&probe, *x, value.as_ref()).map_err(|e| format!("input {i}: {e}"))?;
+        if compared == 0 && smooth(case) && !probe.array(*x).data.is_empty() {
+            return Err(format!("input {i}: no element could be compared"));
+        }
+        let again =
+            gradients(&mut all.graph, &[(result, ours_seed)], &[ours[i]]).expect("it worked before")[0];
+        if let Some(g) = again {
+            let order = (0..all.graph.value(g).ty.dims().len()).collect();
+            all.graph.output(&format!("{number}_{i}"), g, order);
+        }
+    }
+    Ok(())
+}
+
+/// What a seed holds.
+fn given(values: &Values, graph: &Graph, id: ValueId) -> Vec<f32> {
+    match graph.inputs.iter().position(|p| p.value == id) {
+        Some(i) => values.inputs[i].clone(),
+        None => values.params[&id].clone(),
+    }
+}
+
+fn run(model: &mut Model, build: &Build) -> Vec<Vec<f32>> {
+    for (id, data) in &build.values.params {
+        model.set_weight(&build.graph.value(*id).name, data.into()).expect("a weight of the graph");
+    }
+    let inputs: Vec<(&str, TensorView<'_>)> = build
+        .graph
+        .inputs
+        .iter()
+        .zip(&build.values.inputs)
+        .map(|(p, data)| (&*p.name, data.into()))
+        .collect();
+    model.run(&inputs).expect("a run").into_vec().into_iter().map(|(_, t)| t.into_data()).collect()
+}
+
+fn bits(all: &[Vec<f32>]) -> Vec<u32> {
+    all.iter().flatten().map(|x| if x.is_nan() { f32::NAN } else { *x }.to_bits()).collect()
+}
+
+/// Machine code of all gradients of a module against their `f64` evaluation.
+fn machine(module: &str, build: &Build, failures: &mut Vec<String>) {
+    if build.graph.outputs.is_empty() {
+        return;
+    }
+    let expected = outputs(&build.graph, &build.values);
+    let isas = [Isa::baseline(), Isa::detect()];
+    for isa in &isas[..if isas[0] == isas[1] { 1 } else { 2 }] {
+        let compile = |threads| {
+            let options = Options::default().isa(isa.clone()).threads(threads);
+            Compiler::new(options).compile_graph(build.graph.clone())
+        };
+        let results: Vec<Vec<Vec<f32>>> = [1, 2]
+            .into_iter()
+            .map(|threads| match compile(threads) {
+                Ok(mut model) => run(&mut model, build),
+                Err(e) => panic!("{module}: {e}"),
+            })
+            .collect();
+        if bits(&results[0]) != bits(&results[1]) {
+            failures.push(format!("{module}: {}: two threads give other bits", isa.name()));
+        }
+        for ((port, expected), got) in build.graph.outputs.iter().zip(&expected).zip(&results[0]) {
+            let scale =
+                expected.data.iter().fold(1e-3f64, |m, x| if x.is_finite() { m.max(x.abs()) } else { m });
+            for (i, (g, e)) in got.iter().zip(&expected.data).enumerate() {
+                let g = f64::from(*g);
+                let same = g == *e || (g.is_nan() && e.is_nan());
+                let far = (g - e).abs() > MACHINE * scale || (g - e).is_nan();
+                if far && !same {
+                    failures.push(format!(
+                        "{module}: {}: output {} element {i}: {g}, not {e}",
+                        isa.name(),
+                        port.name
+                    ));
+                    break;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_case_has_its_gradient() {
+    let (mut failures, mut refused) = (Vec::new(), BTreeSet::new());
+    for (module, cases) in all_cases() {
+        let mut all = Build::default();
+        for (number, case) in cases.iter().enumerate() {
+            if let Err(e) = one_case(module, case, number, &mut all, &mut refused) {
+                failures.push(format!("{module}: {}: {e}", case.name));
+            }
+        }
+        machine(module, &all, &mut failures);
+    }
+    let (n, shown) = (failures.len(), failures.into_iter().take(30).collect::<Vec<_>>());
+    assert!(n == 0, "{n} failures\n{}", shown.join("\n"));
+    let refused: Vec<&str> = refused.iter().map(String::as_str).collect();
+    assert_eq!(refused, REFUSING);
+}
