@@ -104,6 +104,10 @@ pub(crate) struct Program {
     /// Replace the value of a `const` item: `--set S=192`. May be repeated.
     #[arg(long, value_name = "K=V", value_parser = setting)]
     pub(crate) set: Vec<(String, String)>,
+    /// Extents of an input of an ONNX model, where they are free or other than declared: `--shape x=1x3x224x224`; the name
+    /// may be left out where the model has one input. May be repeated.
+    #[arg(long, value_name = "[NAME=]EXTENTS", value_parser = shape)]
+    pub(crate) shape: Vec<(Option<String>, Vec<usize>)>,
     /// The name of standard input in messages, and the folder from which its `use` items are found.
     #[arg(long, value_name = "FILE")]
     pub(crate) stdin_filename: Option<PathBuf>,
@@ -310,6 +314,18 @@ fn setting(text: &str) -> Result<(String, String), String> {
         Some((key, value)) if !key.is_empty() && !value.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("write it as NAME=VALUE, for example S=192".to_owned()),
     }
+}
+
+/// `NAME=1x3x224x224` or the extents alone
+fn shape(text: &str) -> Result<(Option<String>, Vec<usize>), String> {
+    let (name, extents) = match text.rsplit_once('=') {
+        Some((name, extents)) => (Some(name.to_owned()), extents),
+        None => (None, text),
+    };
+    let list: Option<Vec<usize>> =
+        extents.split(['x', ',']).map(|e| e.trim().parse().ok().filter(|e| *e > 0)).collect();
+    let list = list.ok_or_else(|| format!("`{extents}` is no list of extents such as 1x3x224x224"))?;
+    Ok((name, list))
 }
 
 /// `NAME=FILE` or `FILE`

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::args::{Check, Program, Target};
 use super::out::{Failure, Out};
 use super::source;
+use crate::session::onnx::Shapes;
 use crate::session::{Checked, CompileError, Compiler, Files, Isa, Model, Network, Options, ValueId};
 use crate::support::codes;
 use crate::support::diag::nearest;
@@ -60,11 +61,45 @@ pub(super) fn checked(
     program: &Program,
     out: Out,
 ) -> Result<Checked, Failure> {
-    let bytes = source::bytes(path)?;
+    checked_for(compiler, path, program, &Vec::new(), out)
+}
+
+/// The same, `hints` being extents of the inputs that will be given: they bind what an ONNX model leaves free.
+///
+/// # Errors
+/// As [`checked`]; an ONNX model that cannot be imported is a failure.
+pub(super) fn checked_for(
+    compiler: &Compiler,
+    path: &Path,
+    program: &Program,
+    hints: &Shapes,
+    out: Out,
+) -> Result<Checked, Failure> {
     let name = source::name(path, program.stdin_filename.as_deref());
+    if is_model(Path::new(&name)) {
+        let bytes = source::model(path)?;
+        let folder =
+            if path.as_os_str() == "-" { None } else { Some(path.parent().unwrap_or(Path::new(""))) };
+        let (checked, notes) = compiler
+            .check_onnx(&name, bytes, folder, &program.shape, hints)
+            .map_err(|e| Failure::Coded(e.code, format!("{name}: {e}")))?;
+        notes.iter().for_each(|note| out.remark(&format!("note: {note}\n")));
+        return Ok(checked);
+    }
+    if !program.shape.is_empty() {
+        let message =
+            format!("`--shape` is for ONNX models; {name} declares its own, see `--batch` and `--set`");
+        return Err(Failure::Unusable(message));
+    }
+    let bytes = source::bytes(path)?;
     let checked = compiler.check_bytes(&name, &bytes, &Files);
     out.diagnostics(checked.diagnostics(), &checked.sources);
     Ok(checked)
+}
+
+/// Whether a file is an ONNX model, by its name.
+pub(super) fn is_model(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx"))
 }
 
 /// The network that the options name: with `--net` that one, else the last.

@@ -23,6 +23,20 @@ pub(super) fn bytes(path: &Path) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
+/// The bytes of a model, `-` being standard input.
+///
+/// # Errors
+/// Exit code 2 when it cannot be read.
+pub(super) fn model(path: &Path) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let read = match path == Path::new("-") {
+        true => std::io::stdin().lock().read_to_end(&mut bytes),
+        false => File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)),
+    };
+    read.map_err(|e| Failure::io(path.display(), &e))?;
+    Ok(bytes)
+}
+
 /// The text of a program.
 ///
 /// # Errors

@@ -16,6 +16,8 @@ pub mod image;
 pub mod npy;
 #[cfg(feature = "data")]
 pub mod npz;
+#[cfg(feature = "onnx")]
+pub mod onnx;
 #[cfg(feature = "safetensors")]
 pub mod safetensors;
 

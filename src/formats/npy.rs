@@ -53,6 +53,14 @@ pub fn read(reader: &mut dyn Read, elements_max: usize) -> Result<HostArray, For
     Ok(HostArray { dims: header.dims, data })
 }
 
+/// The extents that the header of an array declares; nothing more is read.
+///
+/// # Errors
+/// [`FormatError::Io`], [`FormatError::Malformed`] for what is no header.
+pub fn shape(reader: &mut dyn Read) -> Result<Vec<usize>, FormatError> {
+    Ok(read_header(reader)?.dims)
+}
+
 /// Writes one array as version 1, little-endian `f4`, C order.
 ///
 /// # Errors

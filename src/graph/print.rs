@@ -117,6 +117,7 @@ fn init(init: &Init, shown: usize) -> String {
             format!("gabor({}, {}, {f}, {s}, {a})", g.orientations, g.phases)
         }
         Init::Values(v) => format!("values{}", floats(v, shown)),
+        Init::Stored(v) => format!("values{}", floats(&v.values(), shown)),
     }
 }
 

@@ -73,6 +73,7 @@ fn types(graph: &Graph, id: ValueId, value: &Value) -> Check {
             format!("is input {i}, but port {i} is another value")
         }),
         Def::Param { init: Init::Values(v), .. } => count(v.len()),
+        Def::Param { init: Init::Stored(v), .. } => count(v.len()),
         Def::Param { .. } => Ok(()),
         Def::Const(data) => count(data.len()),
         Def::Op { op, inputs } => {

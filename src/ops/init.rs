@@ -60,6 +60,49 @@ pub enum Init {
     Gabor(Gabor),
     /// Given values, row-major.
     Values(std::sync::Arc<Vec<f32>>),
+    /// Given values that lie elsewhere until they are asked for: in the buffer of a model's file.
+    Stored(Stored),
+}
+
+/// See [`Init::Stored`]. Cheap to clone; two are equal if they are clones of one.
+#[derive(Clone)]
+pub struct Stored {
+    len: usize,
+    read: std::sync::Arc<dyn Fn() -> Vec<f32> + Send + Sync>,
+}
+
+impl Stored {
+    /// `len` values that `read` gives.
+    pub fn new(len: usize, read: impl Fn() -> Vec<f32> + Send + Sync + 'static) -> Self {
+        Self { len, read: std::sync::Arc::new(read) }
+    }
+
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The values, row-major.
+    pub fn values(&self) -> Vec<f32> {
+        (self.read)()
+    }
+}
+
+impl std::fmt::Debug for Stored {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Stored({})", self.len)
+    }
+}
+
+impl PartialEq for Stored {
+    fn eq(&self, other: &Self) -> bool {
+        std::sync::Arc::ptr_eq(&self.read, &other.read)
+    }
 }
 
 /// A bank of Gabor functions: orientations in turn, each with its phases in turn.
@@ -104,6 +147,7 @@ pub fn values(init: &Init, ty: &TensorTy, path: &str, seed: u64) -> Vec<f32> {
         Init::Bilinear => patterns::bilinear(ty),
         Init::Gabor(gabor) => patterns::gabor(gabor, ty),
         Init::Values(given) => given.to_vec(),
+        Init::Stored(stored) => stored.values(),
     }
 }
 

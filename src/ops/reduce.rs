@@ -28,6 +28,16 @@ pub(super) fn max<'a>(
     cx.b.let_(greatest)
 }
 
+/// The product of `term` over all indices of `dims`.
+pub(super) fn product<'a>(
+    cx: &mut LowerCx<'a>,
+    dims: &[Dim<'_>],
+    term: &mut dyn FnMut(&mut LowerCx<'a>, &[Affine]) -> Expr,
+) -> Reg {
+    let total = fold(cx, BinOp::Mul, 1.0, dims, &mut Vec::new(), term);
+    cx.b.let_(total)
+}
+
 fn fold<'a>(
     cx: &mut LowerCx<'a>,
     op: BinOp,

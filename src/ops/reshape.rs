@@ -185,29 +185,7 @@ impl OpRules for Reshape {
     }
 
     fn lower(&self, cx: &mut LowerCx<'_>) {
-        let (from, to) = (cx.input(0).dims().to_vec(), cx.out().dims().to_vec());
-        match refine(&from, &to) {
-            Some(parts) => {
-                let names: Vec<String> = (0..parts.len()).map(|i| format!("p{i}")).collect();
-                let dims: Vec<(&str, usize)> = names.iter().map(|n| &**n).zip(parts.iter().copied()).collect();
-                cx.nested(LoopKind::Free, &dims, |cx, vars| {
-                    let vars: Vec<Affine> = vars.iter().map(|v| Affine::from(*v)).collect();
-                    let value = cx.load(0, &gather(&from, &parts, &vars));
-                    cx.store(&gather(&to, &parts, &vars), value);
-                });
-            }
-            None => cx.for_each_output(|cx, at| {
-                let flat = to.iter().zip(at).fold(Affine::k(0), |flat, (d, i)| &(&flat * *d as i64) + i);
-                let mut idx = vec![Affine::k(0); from.len()];
-                let mut rest = flat;
-                for (slot, d) in idx.iter_mut().zip(&from).rev() {
-                    *slot = cx.b.modulo("i", rest.clone(), (*d as i64).max(1)).into();
-                    rest = cx.b.div("rest", rest, (*d as i64).max(1)).into();
-                }
-                let value = cx.load(0, &idx);
-                cx.store(at, value);
-            }),
-        }
+        lower_refolded(cx);
     }
 
     fn wants(&self, inputs: &[&TensorTy], _out: &TensorTy) -> Wants {
@@ -228,6 +206,33 @@ impl OpRules for Reshape {
 
     fn field(&self, _input: usize, _inputs: &[&TensorTy], out: &TensorTy) -> Vec<Field> {
         shape_rules::everywhere(out)
+    }
+}
+
+/// Writes the loops that store the elements of input 0, in row-major order, as those of the output.
+pub(super) fn lower_refolded(cx: &mut LowerCx<'_>) {
+    let (from, to) = (cx.input(0).dims().to_vec(), cx.out().dims().to_vec());
+    match refine(&from, &to) {
+        Some(parts) => {
+            let names: Vec<String> = (0..parts.len()).map(|i| format!("p{i}")).collect();
+            let dims: Vec<(&str, usize)> = names.iter().map(|n| &**n).zip(parts.iter().copied()).collect();
+            cx.nested(LoopKind::Free, &dims, |cx, vars| {
+                let vars: Vec<Affine> = vars.iter().map(|v| Affine::from(*v)).collect();
+                let value = cx.load(0, &gather(&from, &parts, &vars));
+                cx.store(&gather(&to, &parts, &vars), value);
+            });
+        }
+        None => cx.for_each_output(|cx, at| {
+            let flat = to.iter().zip(at).fold(Affine::k(0), |flat, (d, i)| &(&flat * *d as i64) + i);
+            let mut idx = vec![Affine::k(0); from.len()];
+            let mut rest = flat;
+            for (slot, d) in idx.iter_mut().zip(&from).rev() {
+                *slot = cx.b.modulo("i", rest.clone(), (*d as i64).max(1)).into();
+                rest = cx.b.div("rest", rest, (*d as i64).max(1)).into();
+            }
+            let value = cx.load(0, &idx);
+            cx.store(at, value);
+        }),
     }
 }
 

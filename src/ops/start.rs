@@ -117,7 +117,7 @@ pub(super) fn for_links(init: Init, table: &Links, weight: &TensorTy) -> Result<
     match init {
         Init::Identity | Init::Bilinear | Init::Gabor(_) => {}
         Init::He { .. } | Init::Glorot { .. } | Init::Lecun { .. } | Init::Normal { .. } => return Ok(init),
-        Init::Uniform { .. } | Init::Constant(_) | Init::Values(_) => return Ok(init),
+        Init::Uniform { .. } | Init::Constant(_) | Init::Values(_) | Init::Stored(_) => return Ok(init),
     }
     let links = weight.position("links").unwrap_or(0);
     let kernel =

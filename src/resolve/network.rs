@@ -120,6 +120,29 @@ impl Network {
         }
     }
 
+    /// A network that no source describes: what an importer made. `span` stands for the file.
+    pub fn of_graph(graph: Graph, span: Span) -> Self {
+        let name = Name::from(graph.name.as_str());
+        let mut net = Self::new(&name, span);
+        let whats: Vec<String> = graph
+            .ids()
+            .map(|id| match &graph.value(id).def {
+                Def::Input(_) => "input".to_owned(),
+                Def::Param { .. } => "weight".to_owned(),
+                Def::Const(_) => "constant".to_owned(),
+                Def::Op { op, .. } => called(op),
+            })
+            .collect();
+        net.graph = Graph { values: Vec::new(), ..graph.clone() };
+        for (value, what) in graph.values.into_iter().zip(whats) {
+            let id = ValueId(net.trace.len() as u32);
+            let why = value.ty.dims().iter().map(|_| Why::given("imported")).collect();
+            net.graph.values.push(value);
+            net.note(id, &what, None, span, why, 0, None);
+        }
+        net
+    }
+
     /// The type of a value.
     pub fn ty(&self, id: ValueId) -> &TensorTy {
         &self.graph.value(id).ty
@@ -226,5 +249,16 @@ impl Network {
         self.graph.set_span(id, span);
         let doubtful = vec![false; self.ty(id).dims().len()];
         self.trace.push(Trace { what: what.into(), label, span, why, doubtful, place, site });
+    }
+}
+
+/// What reports call an operation: the function where one operation has several, else its kind.
+fn called(op: &Op) -> String {
+    let kind = op.rules().kind();
+    let attrs = op.rules().attrs();
+    match (attrs.word("f"), attrs.word("kind")) {
+        (Ok(function), _) => function.to_owned(),
+        (_, Ok(which)) => format!("{which}{kind}"),
+        _ => kind.to_owned(),
     }
 }

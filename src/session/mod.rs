@@ -12,6 +12,8 @@ pub mod layers;
 pub mod machine;
 pub mod model;
 pub mod observe;
+#[cfg(feature = "onnx")]
+pub mod onnx;
 pub mod options;
 pub mod ports;
 pub mod profile;

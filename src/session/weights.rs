@@ -140,7 +140,10 @@ impl Model {
         for id in graph.params() {
             let value = graph.value(id);
             let (name, expected) = (value.name.clone(), value.ty.show());
-            let fixed = matches!(&value.def, Def::Param { init: Init::Values(_), trainable: false });
+            let fixed = matches!(
+                &value.def,
+                Def::Param { init: Init::Values(_) | Init::Stored(_), trainable: false }
+            );
             match shapes.get(name.as_str()) {
                 Some(found) if *found == value.ty.dims() => {}
                 Some(found) => {

@@ -75,6 +75,11 @@ codes! {
     E0701 "an assertion that is not a comparison of facts";
     E0702 "a budget on an unknown fact";
     E0801 "a target that this machine or build does not offer";
+    E0901 "a file that is no sound ONNX model";
+    E0902 "an operation of an ONNX model that is not supported";
+    E0903 "an input of an ONNX model whose extents are not known";
+    E0904 "elements of an ONNX model that lie in a file that cannot be read";
+    E0905 "a network that ONNX or the language cannot say";
     W1001 "a strided layer drops rows or columns";
     W1002 "a stride larger than the kernel skips positions";
     W1003 "a transposed convolution whose kernel is no multiple of its stride";

@@ -34,6 +34,8 @@ const MACHINE: f64 = 4e-5;
 
 /// Operations with an input that has no gradient, whatever their attributes, each for the reason it gives.
 const REFUSING: &[&str] = &[
+    "aggregate",
+    "blend",
     "cross_entropy",
     "cross_entropy_grad",
     "fold",

@@ -10,6 +10,8 @@ mod grads;
 mod hostile;
 mod messages;
 mod onnx;
+mod onnx_models;
+mod onnx_nodes;
 mod ops;
 mod random;
 mod repl;

@@ -6,11 +6,12 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Cursor, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::cli::out::{Failure, Out};
 use crate::formats::image::{self, Picture};
 use crate::formats::{FormatError, npy};
+use crate::session::onnx::Shapes;
 use crate::support::codes;
 
 /// One input or output: its name and the axes of its buffer, outermost first.
@@ -78,6 +79,19 @@ struct Grid {
     columns: usize,
     height: usize,
     width: usize,
+}
+
+/// The extents that arrays among the inputs declare; whatever else is wrong with a file is said when it is loaded.
+pub(super) fn shapes(inputs: &[(Option<String>, PathBuf)]) -> Shapes {
+    let shape = |path: &Path| {
+        let mut file = BufReader::new(File::open(path).ok()?);
+        if !file.fill_buf().ok()?.starts_with(b"\x93NUMPY") {
+            return None;
+        }
+        npy::shape(&mut file).ok()
+    };
+    let files = inputs.iter().filter(|(_, path)| path.as_os_str() != "-");
+    files.filter_map(|(name, path)| Some((name.clone(), shape(path)?))).collect()
 }
 
 /// Reads the buffer of an input from a file; `-` is standard input.

@@ -29,7 +29,8 @@ struct Done {
 
 pub(super) fn run(args: &Run, out: Out) -> Result<(), Failure> {
     let compiler = Compiler::new(check::targeted(&args.program, &args.target, args.data.seed)?);
-    let checked = check::checked(&compiler, &args.file, &args.program, out)?;
+    let hints = data::shapes(&args.data.inputs);
+    let checked = check::checked_for(&compiler, &args.file, &args.program, &hints, out)?;
     let net = check::network(&checked, &args.program, &args.file)?;
     one_stdin(args)?;
     let mut model = check::model(&compiler, &checked, net)?;

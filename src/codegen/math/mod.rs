@@ -79,7 +79,18 @@ impl<'b, 'f> Math<'b, 'f> {
             Cmp::Eq => FloatCC::Equal,
             Cmp::Ne => FloatCC::NotEqual,
         };
+        let (a, b) = (self.in_register(a), self.in_register(b));
         self.choose(condition, a, b, then, other)
+    }
+
+    /// The same vector, kept from becoming the memory operand of a comparison: cranelift 0.135 lets `cmpps` without AVX read
+    /// memory that is not aligned, which faults. A cast there and back costs nothing and stands between load and use.
+    fn in_register(&mut self, v: Value) -> Value {
+        if self.ty(v) != F32X4 {
+            return v;
+        }
+        let bits = self.cast(I32X4, v);
+        self.cast(F32X4, bits)
     }
 
     /// The greater (smaller) of a constant and `v`; NaN passes, because it is the side that the instruction returns when the

@@ -1,0 +1,360 @@
+//! One node after another into the graph. What depends on constants alone is computed on the way, by the same rules: the node
+//! is imported into a scratch graph, and that is evaluated in `f64` by the operations' references.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use prost::bytes::Bytes;
+
+use super::attrs::At;
+use super::host::{Data, Host};
+use super::inputs::{Bindings, input};
+use super::read::Source;
+use super::tensor::Elem;
+use super::value::{Val, Value, activation, general, grid_names};
+use super::{ImportOptions, Imported, OnnxError, cut, nodes, proto};
+use crate::graph::eval::{Given, evaluate};
+use crate::graph::{Def, Graph, ValueId};
+use crate::ops::Op;
+use crate::ops::init::{Init, Stored};
+use crate::tensor::array::{Array, for_each_index};
+use crate::tensor::ty::TensorTy;
+
+/// Operands of more elements than this are not folded.
+const FOLD_OPERANDS: usize = 1 << 16;
+/// Results of more elements than this are not folded.
+const FOLD_RESULT: usize = 1 << 18;
+/// More floating-point operations than this are left to run time.
+const FOLD_FLOPS: u64 = 1 << 26;
+
+/// The state of an import.
+pub(super) struct Importer {
+    /// The graph under construction.
+    pub(super) graph: Graph,
+    /// While a node is folded: what its weights are.
+    scratch: Option<Vec<(ValueId, Array)>>,
+    /// Weights made of initializers, by name.
+    weights: HashMap<Arc<str>, ValueId>,
+    /// Names of weights that are taken.
+    taken: HashSet<String>,
+    /// What the next values are called.
+    name: String,
+    /// What a reader may want to know.
+    pub(super) notes: Vec<String>,
+}
+
+/// Imports a model.
+///
+/// # Errors
+/// [`OnnxError`]: the file is no sound model, an operation is not supported, a dimension is free, or elements are missing.
+pub fn import(bytes: Bytes, options: &ImportOptions) -> Result<Imported, OnnxError> {
+    Source::read(bytes, options)?.into_graph(options)
+}
+
+impl Source {
+    /// The model as a graph.
+    ///
+    /// # Errors
+    /// As [`import`].
+    pub fn into_graph(self, options: &ImportOptions) -> Result<Imported, OnnxError> {
+        let mut cx = Importer {
+            graph: Graph::new(&network_name(&self.graph.name)),
+            scratch: None,
+            weights: HashMap::new(),
+            taken: HashSet::new(),
+            name: String::new(),
+            notes: Vec::new(),
+        };
+        let mut values: HashMap<String, Value> = HashMap::new();
+        let bindings = Bindings::new(&self.graph, &self.given, options)?;
+        for port in self.graph.input.iter().filter(|p| !self.given.contains_key(&p.name)) {
+            let known = options.known.iter().find(|(name, _)| *name == port.name);
+            let value = match known {
+                Some((_, raw)) => Value::Host(Host::raw(raw.clone(), "")),
+                None => input(&mut cx, &self.graph, port, &bindings)?,
+            };
+            values.insert(port.name.clone(), value);
+        }
+        bindings.finish()?;
+        values.extend(self.given.into_iter().map(|(name, host)| (name, Value::Host(host))));
+        let nodes = live(&self.graph);
+        cx.nodes(nodes.into_iter(), self.opset, &mut values)?;
+        for port in &self.graph.output {
+            let Some(value) = values.get(&port.name) else {
+                let message = format!("no node makes the output `{}`", cut(&port.name));
+                return Err(OnnxError::malformed(message));
+            };
+            cx.output(&port.name, value)?;
+        }
+        if cx.graph.outputs.is_empty() {
+            return Err(OnnxError::malformed("the graph has no output"));
+        }
+        Ok(Imported { graph: cx.graph, notes: cx.notes })
+    }
+}
+
+/// A word for the network.
+fn network_name(name: &str) -> String {
+    let word: String =
+        cut(name).chars().filter(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.')).collect();
+    if word.is_empty() { "model".to_owned() } else { word }
+}
+
+/// The nodes that outputs depend on.
+fn live(graph: &proto::Graph) -> Vec<&proto::Node> {
+    let mut needed: HashSet<&str> = graph.output.iter().map(|o| o.name.as_str()).collect();
+    let mut out: Vec<&proto::Node> = Vec::new();
+    for node in graph.node.iter().rev() {
+        if node.output.iter().any(|o| needed.contains(o.as_str()) && !o.is_empty()) {
+            super::read::used_names(node, &mut needed);
+            out.push(node);
+        }
+    }
+    out.reverse();
+    out
+}
+
+impl Importer {
+    /// Imports nodes in order.
+    pub(super) fn nodes<'a>(
+        &mut self,
+        nodes: impl Iterator<Item = &'a proto::Node>,
+        opset: i64,
+        values: &mut HashMap<String, Value>,
+    ) -> Result<(), OnnxError> {
+        for node in nodes {
+            let mut operands = Vec::with_capacity(node.input.len());
+            for name in &node.input {
+                operands.push(match (name.as_str(), values.get(name)) {
+                    ("", _) => None,
+                    (_, Some(value)) => Some(value.clone()),
+                    (_, None) => {
+                        return Err(OnnxError::node(
+                            node,
+                            format!("nothing makes its operand `{}`", cut(name)),
+                        ));
+                    }
+                });
+            }
+            let at = At { node, opset };
+            self.name = node.output.iter().find(|o| !o.is_empty()).cloned().unwrap_or_default();
+            let results = if let Some(chosen) = nodes::branch(&at, &operands) {
+                self.branch(chosen.map_err(|e| OnnxError::node(node, e))?, opset, values)?
+            } else {
+                self.node(&at, &operands).map_err(|reason| OnnxError::node(node, reason))?
+            };
+            if results.len() < node.output.iter().filter(|o| !o.is_empty()).count() {
+                return Err(OnnxError::node(node, format!("it makes {} results", results.len())));
+            }
+            for (name, value) in node.output.iter().zip(results).filter(|(name, _)| !name.is_empty()) {
+                values.insert(name.clone(), value);
+            }
+        }
+        Ok(())
+    }
+
+    /// The results of a graph inside of a node whose condition is known.
+    fn branch(
+        &mut self,
+        graph: &proto::Graph,
+        opset: i64,
+        outer: &HashMap<String, Value>,
+    ) -> Result<Vec<Value>, OnnxError> {
+        let mut values = outer.clone();
+        for tensor in &graph.initializer {
+            let host = nodes::tensor(tensor, &tensor.name).map_err(OnnxError::malformed)?;
+            values.insert(tensor.name.clone(), Value::Host(host));
+        }
+        self.nodes(graph.node.iter(), opset, &mut values)?;
+        let result = |port: &proto::ValueInfo| {
+            let missing = || OnnxError::malformed(format!("no node makes the result `{}`", cut(&port.name)));
+            values.get(&port.name).cloned().ok_or_else(missing)
+        };
+        graph.output.iter().map(result).collect()
+    }
+
+    /// Imports a node, folding it if all its operands are known and small.
+    fn node(&mut self, at: &At<'_>, operands: &[Option<Value>]) -> Result<Vec<Value>, String> {
+        let mut size = 0;
+        let known = operands.iter().flatten().all(|v| match v {
+            Value::Host(h) => {
+                size += h.len();
+                true
+            }
+            Value::Graph(_) => false,
+        });
+        if known && !operands.is_empty() && size <= FOLD_OPERANDS && self.scratch.is_none() {
+            if let Some(folded) = self.fold(at, operands)? {
+                return Ok(folded);
+            }
+        }
+        nodes::import(self, at, operands)
+    }
+
+    /// The node's results computed now; `None` where that would be too much.
+    fn fold(&mut self, at: &At<'_>, operands: &[Option<Value>]) -> Result<Option<Vec<Value>>, String> {
+        let graph = std::mem::replace(&mut self.graph, Graph::new("scratch"));
+        let weights = std::mem::take(&mut self.weights);
+        self.scratch = Some(Vec::new());
+        let results = nodes::import(self, at, operands);
+        let scratch = std::mem::replace(&mut self.graph, graph);
+        self.weights = weights;
+        let arrays = self.scratch.take().unwrap_or_default();
+        let results = results?;
+        if results.iter().all(|v| matches!(v, Value::Host(_))) {
+            return Ok(Some(results));
+        }
+        if scratch.values.iter().any(|v| v.ty.len() > FOLD_RESULT) || flops(&scratch) > FOLD_FLOPS {
+            return Ok(None);
+        }
+        let mut found: HashMap<ValueId, Array> = HashMap::new();
+        evaluate(&scratch, &Known(&arrays), |id, array| {
+            if results.iter().any(|r| matches!(r, Value::Graph(v) if v.id == id)) {
+                found.insert(id, array.clone());
+            }
+        });
+        let host = |value: Value| match value {
+            Value::Host(h) => Value::Host(h),
+            Value::Graph(v) => match found.get(&v.id) {
+                Some(array) => Value::Host(Host { name: Some(self.name.as_str().into()), ..seen(&v, array) }),
+                None => Value::Graph(v),
+            },
+        };
+        Ok(Some(results.into_iter().map(host).collect()))
+    }
+
+    /// Whether a node is being folded: its values are exact in `f64`, and its weights are no weights.
+    pub(super) fn is_scratch(&self) -> bool {
+        self.scratch.is_some()
+    }
+
+    /// Adds an operation.
+    pub(super) fn op(&mut self, op: impl Into<Op>, inputs: &[ValueId]) -> Result<ValueId, String> {
+        let name = self.name.clone();
+        let (id, _) = self.graph.op(&name, op, inputs).map_err(|e| e.message)?;
+        let empty = self.graph.value(id).ty.is_empty() && self.scratch.is_none();
+        if empty { Err("its result has no elements".into()) } else { Ok(id) }
+    }
+
+    /// A known tensor as a weight (real numbers, named after the file's tensor) or a constant, with dimensions of type `ty`.
+    pub(super) fn weight(&mut self, host: &Host, ty: TensorTy, trainable: bool) -> Result<ValueId, String> {
+        if ty.len() != host.len() {
+            return Err(format!("a weight of extents {:?} where {} is needed", host.dims, ty.show()));
+        }
+        if let Some(arrays) = &mut self.scratch {
+            let name = format!("s{}", arrays.len());
+            let array = Array { dims: ty.dims().to_vec(), data: host.values().to_vec() };
+            let id = self.graph.param(&name, ty, Init::Constant(0.0), false);
+            arrays.push((id, array));
+            return Ok(id);
+        }
+        if host.len() == 0 {
+            return Err("an operand without elements".into());
+        }
+        if host.elem != Elem::Float || (host.len() == 1 && host.name.is_none()) {
+            let name = self.name.clone();
+            return Ok(self.graph.constant(&name, ty, host.f32s()));
+        }
+        let known = host.name.as_ref().and_then(|name| self.weights.get(name)).copied();
+        if let Some(id) = known {
+            return self.retyped(id, &ty);
+        }
+        let name = self.fresh(host.name.as_deref());
+        let init = match &host.data {
+            Data::Fill(x) => Init::Constant(*x as f32),
+            Data::Values(_) | Data::Raw(_) => {
+                let host = host.clone();
+                Init::Stored(Stored::new(ty.len(), move || host.f32s()))
+            }
+        };
+        let id = self.graph.param(&name, ty, init, trainable);
+        if let Some(name) = &host.name {
+            self.weights.insert(name.clone(), id);
+        }
+        Ok(id)
+    }
+
+    /// A weight that was made under other dimensions.
+    fn retyped(&mut self, id: ValueId, ty: &TensorTy) -> Result<ValueId, String> {
+        if self.graph.value(id).ty == *ty {
+            return Ok(id);
+        }
+        let to = super::value::named(ty);
+        self.op(crate::ops::refold::Refold { to }, &[id])
+    }
+
+    /// A name that no weight has.
+    fn fresh(&mut self, wanted: Option<&str>) -> String {
+        let base = wanted.map_or_else(|| format!("{}.constant", self.name), str::to_owned);
+        let mut name = base.clone();
+        let mut i = 1;
+        while !self.taken.insert(name.clone()) {
+            i += 1;
+            name = format!("{base}.{i}");
+        }
+        name
+    }
+
+    /// Declares an output.
+    fn output(&mut self, name: &str, value: &Value) -> Result<(), OnnxError> {
+        let wrong = |reason: String| OnnxError::malformed(format!("the output `{}`: {reason}", cut(name)));
+        self.name = name.to_owned();
+        if self.graph.outputs.iter().any(|p| *p.name == *name) {
+            return Err(wrong("it is listed twice".into()));
+        }
+        let v = self.val(value).map_err(wrong)?;
+        let whole = self.graph.value(v.id).ty.dims().len() == v.rank() && v.axes.iter().all(Option::is_some);
+        let v = if whole {
+            v
+        } else {
+            let is_act = self.graph.value(v.id).ty.is_activation() && grid_names(v.rank()).is_some();
+            let to = if is_act { activation(&v.dims) } else { general(&v.dims) };
+            let id = to.and_then(|to| self.cast(&v, &to)).map_err(wrong)?;
+            self.plain(id, v.elem)
+        };
+        let order = v.axes.iter().flatten().copied().collect();
+        self.graph.output(name, v.id, order);
+        Ok(())
+    }
+}
+
+/// Floating-point operations of a graph.
+fn flops(graph: &Graph) -> u64 {
+    let mut total = 0u64;
+    for id in graph.ids() {
+        if let Def::Op { op, inputs } = &graph.value(id).def {
+            let types: Vec<&TensorTy> = inputs.iter().map(|i| &graph.value(*i).ty).collect();
+            total = total.saturating_add(op.rules().cost(&types, &graph.value(id).ty).flops);
+        }
+    }
+    total
+}
+
+/// The weights of a scratch graph.
+struct Known<'a>(&'a [(ValueId, Array)]);
+
+impl Given for Known<'_> {
+    fn input(&self, _position: usize, ty: &TensorTy) -> Array {
+        Array::zeros(ty.dims())
+    }
+
+    fn param(&self, id: ValueId, ty: &TensorTy) -> Array {
+        let found = self.0.iter().find(|(of, _)| *of == id);
+        found.map_or_else(|| Array::zeros(ty.dims()), |(_, array)| array.clone())
+    }
+}
+
+/// An evaluated value in ONNX's order.
+fn seen(v: &Val, array: &Array) -> Host {
+    let mut values = Vec::with_capacity(v.len());
+    let mut from = vec![0; array.dims.len()];
+    for_each_index(&v.dims, |at| {
+        for (axis, i) in v.axes.iter().zip(at) {
+            if let Some(d) = axis {
+                from[*d] = *i;
+            }
+        }
+        values.push(array.at(&from));
+    });
+    Host::new(v.dims.clone(), v.elem, values)
+}

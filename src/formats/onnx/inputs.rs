@@ -1,0 +1,233 @@
+//! A model's inputs: free dimensions bound, and the order of dimensions in which the graph holds them. An input that only
+//! meets a convolution through a transposition is held as that convolution wants it, so that the transposition is nothing but
+//! the order of the caller's buffer.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::host::Host;
+use super::importer::Importer;
+use super::tensor::{Dtype, extents};
+use super::value::{Val, Value, activation, general};
+use super::{ImportOptions, OnnxError, cut, proto};
+
+/// Extents that options and inputs give.
+pub(super) struct Bindings {
+    /// By input.
+    shapes: BTreeMap<String, Vec<usize>>,
+    /// By the name of a dimension.
+    params: BTreeMap<String, usize>,
+    batch: Option<usize>,
+    /// Inputs that are bound twice over by names that do not agree.
+    clash: Option<String>,
+}
+
+impl Bindings {
+    /// Checks the options against the inputs.
+    pub(super) fn new(
+        graph: &proto::Graph,
+        given: &HashMap<String, Host>,
+        options: &ImportOptions,
+    ) -> Result<Self, OnnxError> {
+        let ports: Vec<&proto::ValueInfo> =
+            graph.input.iter().filter(|p| !given.contains_key(&p.name)).collect();
+        let mut out =
+            Self { shapes: BTreeMap::new(), params: BTreeMap::new(), batch: options.batch, clash: None };
+        for (name, dims) in &options.shapes {
+            let Some(port) = ports.iter().find(|p| p.name == *name) else {
+                let known: Vec<String> =
+                    ports.iter().map(|p| format!("`{}` {}", cut(&p.name), declared(p))).collect();
+                let message = format!("the model has no input `{}`; it has {}", cut(name), known.join(", "));
+                return Err(OnnxError::shape(message));
+            };
+            let shape = shape(port);
+            if shape.as_ref().is_some_and(|s| s.len() != dims.len()) {
+                let message =
+                    format!("the input `{}` is {}, {dims:?} has another rank", cut(name), declared(port));
+                return Err(OnnxError::shape(message));
+            }
+            for (dim, extent) in shape.unwrap_or_default().iter().zip(dims) {
+                if let Some(proto::Extent::Param(param)) = &dim.value {
+                    let before = out.params.insert(param.clone(), *extent);
+                    if before.is_some_and(|b| b != *extent) {
+                        out.clash = Some(format!(
+                            "the dimension `{}` would be {extent} and another extent",
+                            cut(param)
+                        ));
+                    }
+                }
+            }
+            out.shapes.insert(name.clone(), dims.clone());
+        }
+        Ok(out)
+    }
+
+    /// # Errors
+    /// A dimension bound to two extents.
+    pub(super) fn finish(self) -> Result<(), OnnxError> {
+        self.clash.map_or(Ok(()), |message| Err(OnnxError::shape(message)))
+    }
+
+    fn dims(&self, port: &proto::ValueInfo) -> Result<Vec<usize>, OnnxError> {
+        if let Some(dims) = self.shapes.get(&port.name) {
+            return positive(port, dims.clone());
+        }
+        let Some(shape) = shape(port) else {
+            let message = format!(
+                "the input `{}` has no shape; give it: --shape '{}=1x3x224x224'",
+                cut(&port.name),
+                cut(&port.name)
+            );
+            return Err(OnnxError::shape(message));
+        };
+        let mut dims = Vec::new();
+        for (axis, dim) in shape.iter().enumerate() {
+            let known = match &dim.value {
+                // What is not positive was written by exporters for "unknown".
+                Some(proto::Extent::Value(d)) if *d > 0 => Some(*d as usize),
+                Some(proto::Extent::Param(name)) => self.params.get(name).copied(),
+                Some(proto::Extent::Value(_)) | None => None,
+            };
+            let free = || {
+                let wish: Vec<String> = shape.iter().map(show_dim).collect();
+                let message = format!(
+                    "axis {axis} of the input `{}` {} is free; give its extents: --shape '{}={}'",
+                    cut(&port.name),
+                    declared(port),
+                    cut(&port.name),
+                    wish.join("x"),
+                );
+                OnnxError::shape(message)
+            };
+            dims.push(known.or(self.batch.filter(|_| axis == 0)).ok_or_else(free)?);
+        }
+        positive(port, dims)
+    }
+}
+
+fn positive(port: &proto::ValueInfo, dims: Vec<usize>) -> Result<Vec<usize>, OnnxError> {
+    let wrong = |what: String| OnnxError::shape(format!("the input `{}` has {what}", cut(&port.name)));
+    if dims.contains(&0) {
+        return Err(wrong(format!("no elements: {dims:?}")));
+    }
+    let signed: Vec<i64> = dims.iter().map(|d| *d as i64).collect();
+    extents(&signed).map_err(wrong)
+}
+
+fn shape(port: &proto::ValueInfo) -> Option<Vec<proto::Dim>> {
+    port.r#type.as_ref()?.tensor_type.as_ref()?.shape.as_ref().map(|s| s.dim.clone())
+}
+
+fn show_dim(dim: &proto::Dim) -> String {
+    match &dim.value {
+        Some(proto::Extent::Value(d)) if *d > 0 => d.to_string(),
+        Some(proto::Extent::Param(name)) if !name.is_empty() => cut(name),
+        Some(proto::Extent::Value(_) | proto::Extent::Param(_)) | None => "?".to_owned(),
+    }
+}
+
+/// `[N, 3, 224, 224]`
+fn declared(port: &proto::ValueInfo) -> String {
+    match shape(port) {
+        None => "of unknown rank".to_owned(),
+        Some(dims) => format!("[{}]", dims.iter().map(show_dim).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// The inputs' names and declared extents, free ones as `None`: what a caller needs to bind them by the files given.
+pub fn declared_inputs(source: &super::Source) -> Vec<(String, Option<Vec<Option<usize>>>)> {
+    let extent = |dim: &proto::Dim| match &dim.value {
+        Some(proto::Extent::Value(d)) if *d > 0 => Some(*d as usize),
+        Some(proto::Extent::Value(_) | proto::Extent::Param(_)) | None => None,
+    };
+    let ports = source.graph.input.iter().filter(|p| !source.given.contains_key(&p.name));
+    ports.map(|p| (p.name.clone(), shape(p).map(|dims| dims.iter().map(extent).collect()))).collect()
+}
+
+/// Makes the graph's input for one of the model's.
+pub(super) fn input(
+    cx: &mut Importer,
+    graph: &proto::Graph,
+    port: &proto::ValueInfo,
+    bindings: &Bindings,
+) -> Result<Value, OnnxError> {
+    let wrong = |what: String| OnnxError::shape(format!("the input `{}` has {what}", cut(&port.name)));
+    let ty = port.r#type.as_ref().and_then(|t| t.tensor_type.as_ref());
+    let Some(ty) = ty else {
+        return Err(wrong("a type that is no tensor (a sequence, a map or an optional)".into()));
+    };
+    let dtype = Dtype::of(ty.elem_type).map_err(wrong)?;
+    if dtype.is_narrow() {
+        return Err(wrong(format!(
+            "elements of type {dtype:?}, in which numbers are stored but not computed with"
+        )));
+    }
+    let elem = dtype.elem();
+    let dims = bindings.dims(port)?;
+    if cx.graph.inputs.iter().any(|p| *p.name == *port.name) {
+        return Err(OnnxError::malformed(format!("two inputs are called `{}`", cut(&port.name))));
+    }
+    let order = channels_first(graph, &port.name, dims.len());
+    let order = order.or_else(|| matches!(dims.len(), 2 | 4 | 5).then(|| (0..dims.len()).collect()));
+    let Some(order) = order else {
+        let id = cx.graph.input(&port.name, general(&dims).map_err(wrong)?, (0..dims.len()).collect());
+        return Ok(Value::Graph(cx.plain(id, elem)));
+    };
+    // Dimension k of the graph is axis order[k] of the model.
+    let inner: Vec<usize> = order.iter().map(|axis| dims[*axis]).collect();
+    let mut axes = vec![0; dims.len()];
+    order.iter().enumerate().for_each(|(d, axis)| axes[*axis] = d);
+    let id = cx.graph.input(&port.name, activation(&inner).map_err(wrong)?, axes.clone());
+    Ok(Value::Graph(Val { id, dims, axes: axes.into_iter().map(Some).collect(), elem }))
+}
+
+/// Operations that take channels first.
+const SPATIAL: &[&str] = &[
+    "Conv",
+    "ConvTranspose",
+    "MaxPool",
+    "AveragePool",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
+    "LpPool",
+    "BatchNormalization",
+    "InstanceNormalization",
+    "LRN",
+    "DepthToSpace",
+    "SpaceToDepth",
+    "GroupNormalization",
+];
+/// Operations that keep the order of dimensions of their first operand.
+const KEEPING: &[&str] = &[
+    "Add", "Sub", "Mul", "Div", "Cast", "Identity", "Relu", "Clip", "Pad", "Sigmoid", "Tanh", "Dropout",
+    "Neg", "Resize",
+];
+
+/// For each dimension `n, c, grid…` the axis of the input that the first operation which cares takes for it.
+fn channels_first(graph: &proto::Graph, name: &str, rank: usize) -> Option<Vec<usize>> {
+    let mut name = name;
+    let mut order: Vec<usize> = (0..rank).collect();
+    for _ in 0..graph.node.len() {
+        let node = graph.node.iter().find(|n| n.input.iter().any(|i| i == name))?;
+        let op = node.op_type.as_str();
+        if SPATIAL.contains(&op) && node.input.first().is_some_and(|i| i == name) {
+            return (3..=5).contains(&rank).then_some(order);
+        }
+        if op == "Transpose" {
+            let perm = node.attribute.iter().find(|a| a.name == "perm").map(|a| a.ints.as_slice());
+            let perm: Option<Vec<usize>> = match perm {
+                Some(perm) => perm.iter().map(|p| usize::try_from(*p).ok()).collect(),
+                None => Some((0..rank).rev().collect()),
+            };
+            let perm = perm.filter(|p| {
+                let mut sorted = p.clone();
+                sorted.sort_unstable();
+                sorted.into_iter().eq(0..rank)
+            })?;
+            order = perm.iter().map(|p| order[*p]).collect();
+        } else if !KEEPING.contains(&op) {
+            return None;
+        }
+        name = node.output.first()?;
+    }
+    None
+}
