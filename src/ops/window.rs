@@ -122,7 +122,7 @@ impl WindowSpec {
     }
 
     /// The window on one axis, or the padded extent that is smaller than the kernel's reach.
-    pub(super) fn axis(&self, axis: usize, n: usize, partial: bool) -> Result<(Window, String), usize> {
+    pub fn axis(&self, axis: usize, n: usize, partial: bool) -> Result<(Window, String), usize> {
         let (kernel, stride, dilation) = (self.kernel[axis], self.stride[axis], self.dilation[axis]);
         let e = dilation * (kernel - 1) + 1;
         let reach =

@@ -1,12 +1,13 @@
 //! ONNX's own conformance cases through the importer: each is a folder with `model.onnx` and `test_data_set_0/*.pb`.
 //!
-//! A small set is in the repository and always runs. `CNNC_ONNX_CASES=DIR[:DIR]` adds whole sets, which are fetched by
+//! A small set is in the repository (`tests/files/onnx/node.zip`) and always runs. `CNNC_ONNX_CASES=DIR[:DIR]` adds whole sets, which are fetched by
 //! `apt-get download libonnx-testdata && dpkg-deb -x libonnx-testdata_*.deb td` (then `td/usr/share/libonnx-testdata/data/node`
 //! and its neighbours) and `python tests/peers/onnx_cases.py DIR` (the newest operator sets). Every case of a set is either in
 //! `tests/files/onnx/passing.txt` and passes, or in `refused.txt` with the reason and is refused; with `CNNC_ONNX_UPDATE=1`
 //! both lists are written anew.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use cnnc::formats::onnx::proto::{Model, Tensor, ValueInfo};
@@ -31,32 +32,35 @@ enum Fate {
 }
 
 /// Tensors under the names and element types that the model declares: the generator knows some types only by their bits.
-fn tensors(folder: &Path, side: &str, ports: &[ValueInfo]) -> Result<Vec<(String, Raw)>, String> {
-    let path = |i: usize| folder.join(format!("test_data_set_0/{side}_{i}.pb"));
+fn tensors(files: &Files, side: &str, ports: &[ValueInfo]) -> Result<Vec<(String, Raw)>, String> {
+    let file = |i: usize| files.get(&format!("test_data_set_0/{side}_{i}.pb"));
     let tensor = |(i, port): (usize, &ValueInfo)| {
-        let bytes = std::fs::read(path(i)).map_err(|e| e.to_string())?;
+        let bytes = file(i).cloned().unwrap_or_default();
         let mut tensor = Tensor::decode(Bytes::from(bytes)).map_err(|e| e.to_string())?;
         let declared =
             port.r#type.as_ref().and_then(|t| t.tensor_type.as_ref()).ok_or("a value that is no tensor")?;
         tensor.data_type = declared.elem_type;
         Ok((port.name.clone(), Raw::of(&mut tensor, None)?))
     };
-    ports.iter().enumerate().filter(|(i, _)| path(*i).exists()).map(tensor).collect()
+    ports.iter().enumerate().filter(|(i, _)| file(*i).is_some()).map(tensor).collect()
 }
 
-fn case(folder: &Path) -> Fate {
+/// A case's files by their path inside of it.
+type Files = BTreeMap<String, Vec<u8>>;
+
+fn case(files: &Files) -> Fate {
     let read = || -> Result<_, String> {
-        let bytes = Bytes::from(std::fs::read(folder.join("model.onnx")).map_err(|e| e.to_string())?);
+        let bytes = Bytes::from(files.get("model.onnx").cloned().unwrap_or_default());
         let model = Model::decode(bytes.clone()).map_err(|e| e.to_string())?;
         let graph = model.graph.ok_or("no graph")?;
-        let outputs = tensors(folder, "output", &graph.output)?;
+        let outputs = tensors(files, "output", &graph.output)?;
         if outputs
             .iter()
             .any(|(_, o)| o.f64s().iter().any(|x| x.is_finite() && x.abs() > f64::from(f32::MAX)))
         {
             return Err("it expects numbers beyond what 32 bits hold".into());
         }
-        Ok((bytes, tensors(folder, "input", &graph.input)?, outputs))
+        Ok((bytes, tensors(files, "input", &graph.input)?, outputs))
     };
     let (bytes, inputs, outputs) = match read() {
         Ok(all) => all,
@@ -128,23 +132,47 @@ fn run(
     Fate::Passes
 }
 
-fn folders(set: &Path) -> Vec<PathBuf> {
+/// The cases of a set that lies as folders.
+fn folders(set: &Path) -> Vec<(String, Files)> {
     let Ok(entries) = std::fs::read_dir(set) else { panic!("{} is no folder", set.display()) };
     let mut all: Vec<PathBuf> =
         entries.flatten().map(|e| e.path()).filter(|p| p.join("model.onnx").exists()).collect();
     all.sort();
-    all
+    let files = |folder: PathBuf| {
+        let mut files = Files::new();
+        for (inside, prefix) in [(folder.clone(), ""), (folder.join("test_data_set_0"), "test_data_set_0/")] {
+            for entry in std::fs::read_dir(inside).into_iter().flatten().flatten() {
+                if let Ok(bytes) = std::fs::read(entry.path()) {
+                    files.insert(format!("{prefix}{}", entry.file_name().to_string_lossy()), bytes);
+                }
+            }
+        }
+        (folder.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(), files)
+    };
+    all.into_iter().map(files).collect()
 }
 
-fn name(folder: &Path) -> String {
-    folder.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
+/// The cases of the set in the repository.
+fn committed() -> Vec<(String, Files)> {
+    let file = std::fs::File::open(root().join("tests/files/onnx/node.zip")).expect("a file");
+    let mut archive = zip::ZipArchive::new(file).expect("an archive");
+    let mut cases: BTreeMap<String, Files> = BTreeMap::new();
+    for i in 0..archive.len() {
+        let mut entry = archive.by_index(i).expect("an entry");
+        let path = entry.name().expect("a name").into_owned();
+        let (case, inside) = path.split_once('/').expect("a file in a case's folder");
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).expect("a sound entry");
+        cases.entry(case.to_owned()).or_default().insert(inside.to_owned(), bytes);
+    }
+    cases.into_iter().collect()
 }
 
-/// Every case of these sets by name; of several of one name the last.
-fn fates(sets: &[PathBuf]) -> BTreeMap<String, Vec<Fate>> {
+/// What becomes of every case, by name; sets may share names.
+fn fates(cases: impl Iterator<Item = (String, Files)>) -> BTreeMap<String, Vec<Fate>> {
     let mut out: BTreeMap<String, Vec<Fate>> = BTreeMap::new();
-    for folder in sets.iter().flat_map(|s| folders(s)) {
-        out.entry(name(&folder)).or_default().push(case(&folder));
+    for (name, files) in cases {
+        out.entry(name).or_default().push(case(&files));
     }
     out
 }
@@ -163,7 +191,7 @@ fn list(file: &str) -> BTreeMap<String, String> {
 
 #[test]
 fn the_committed_cases_pass() {
-    let fates = fates(&[root().join("tests/files/onnx/node")]);
+    let fates = fates(committed().into_iter());
     let passing = list("passing.txt");
     let mut wrong = Vec::new();
     for (name, fates) in &fates {
@@ -182,7 +210,7 @@ fn the_committed_cases_pass() {
 fn whole_sets_where_they_were_fetched() {
     let Some(sets) = std::env::var_os("CNNC_ONNX_CASES") else { return };
     let sets: Vec<PathBuf> = std::env::split_paths(&sets).collect();
-    let fates = fates(&sets);
+    let fates = fates(sets.iter().flat_map(|s| folders(s)));
     if std::env::var_os("CNNC_ONNX_UPDATE").is_some() {
         return update(&fates);
     }
