@@ -66,6 +66,8 @@ pub(crate) enum Command {
     Run(Run),
     /// Measure how fast a network or one operation runs.
     Bench(Bench),
+    /// Write a network as an ONNX model, with its weights.
+    Export(Export),
     /// Format programs, in place.
     Fmt(Fmt),
     /// Explain an error code or an operation; without a topic, list all.
@@ -189,9 +191,12 @@ pub(crate) struct RunData {
     /// the network; the name may be left out where it has one. `-` is standard input.
     #[arg(short, long = "input", value_name = "[NAME=]FILE", value_parser = named)]
     pub(crate) inputs: Vec<(Option<String>, PathBuf)>,
-    /// Weights (safetensors); without them, seeded initial ones.
+    /// Weights (safetensors or .npz); without them, seeded initial ones, or those of the ONNX model.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) weights: Option<PathBuf>,
+    /// A weight's name in the file, and in the network; a `*` at the end of both stands for the rest. May be repeated.
+    #[arg(long, value_name = "OLD=NEW", value_parser = setting, requires = "weights")]
+    pub(crate) map: Vec<(String, String)>,
     /// Write an output: a .png of one or three channels (0..1), else .npy; `-` is standard output, as .npy.
     #[arg(short, long = "output", value_name = "[NAME=]FILE", value_parser = named)]
     pub(crate) outputs: Vec<(Option<String>, PathBuf)>,
@@ -259,6 +264,31 @@ pub(crate) enum Pass {
     Infer,
     /// The operation, input to output.
     Forward,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// The program (`-` is standard input), or an ONNX model.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Options about the program.
+    #[command(flatten)]
+    pub(crate) program: Program,
+    /// The model to write; `-` is standard output.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Weights (safetensors or .npz); without them, seeded initial ones, or those of the ONNX model.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) weights: Option<PathBuf>,
+    /// A weight's name in the file, and in the network; a `*` at the end of both stands for the rest. May be repeated.
+    #[arg(long, value_name = "OLD=NEW", value_parser = setting, requires = "weights")]
+    pub(crate) map: Vec<(String, String)>,
+    /// The operator set to write, 13 to 23.
+    #[arg(long, value_name = "N", default_value_t = crate::formats::onnx::export::OPSET)]
+    pub(crate) opset: i64,
+    /// The seed of initial weights.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
 }
 
 #[derive(Debug, Args)]

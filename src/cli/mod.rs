@@ -10,6 +10,7 @@ mod compile;
 mod completions;
 mod doctor;
 mod explain;
+mod export;
 mod fmt;
 mod layers;
 mod out;
@@ -18,6 +19,7 @@ mod run;
 mod source;
 mod table;
 mod tokens;
+mod weights;
 
 use std::process::ExitCode;
 
@@ -79,6 +81,7 @@ fn dispatch(command: Command, out: Out) -> Result<(), Failure> {
         Command::Repl(args) => repl::run(&args, out),
         Command::Compile(args) => compile::run(&args, out),
         Command::Run(args) => run::run(&args, out),
+        Command::Export(args) => export::run(&args, out),
         Command::Bench(args) => bench::run(&args, out),
     }
 }

@@ -18,6 +18,8 @@ use ::safetensors::tensor::Metadata;
 use super::{FormatError, HostArray, checked_count, half_to_f32, read_promised};
 
 const FORMAT: &str = "safetensors";
+/// The name under which the metadata keep the fingerprint of the architecture that the weights belong to.
+pub const FINGERPRINT: &str = "cnnc.architecture";
 const HEADER_BYTES_MAX: u64 = 100_000_000;
 
 /// What [`Weights`] reads from.
@@ -28,6 +30,7 @@ impl<T: Read + Seek + Send> ReadSeek for T {}
 pub struct Weights {
     reader: Box<dyn ReadSeek>,
     entries: BTreeMap<String, Entry>,
+    notes: BTreeMap<String, String>,
 }
 
 struct Entry {
@@ -101,12 +104,18 @@ impl Weights {
             };
             entries.insert(name, entry);
         }
-        Ok(Self { reader, entries })
+        let notes = metadata.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
+        Ok(Self { reader, entries, notes })
     }
 
     /// All names with their shapes, in alphabetical order.
     pub fn shapes(&self) -> impl Iterator<Item = (&str, &[usize])> {
         self.entries.iter().map(|(name, e)| (name.as_str(), e.dims.as_slice()))
+    }
+
+    /// A text of the file's metadata.
+    pub fn note(&self, name: &str) -> Option<&str> {
+        self.notes.get(name).map(String::as_str)
     }
 
     /// The shape of `name`, if the file has it.
@@ -164,6 +173,18 @@ pub fn write<'a>(
     writer: &mut dyn Write,
     tensors: &[(&'a str, &'a [usize], &'a [f32])],
 ) -> Result<(), FormatError> {
+    write_with(writer, tensors, &BTreeMap::new())
+}
+
+/// As [`write`], with texts by name in the file's metadata.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_with<'a>(
+    writer: &mut dyn Write,
+    tensors: &[(&'a str, &'a [usize], &'a [f32])],
+    notes: &BTreeMap<String, String>,
+) -> Result<(), FormatError> {
     let mut infos = Vec::new();
     let mut at = 0usize;
     for (i, (name, dims, data)) in tensors.iter().enumerate() {
@@ -183,7 +204,8 @@ pub fn write<'a>(
         infos.push(((*name).to_owned(), info));
         at = end;
     }
-    let metadata = Metadata::new(None, infos).map_err(|e| FormatError::Mismatch(e.to_string()))?;
+    let given = (!notes.is_empty()).then(|| notes.clone().into_iter().collect());
+    let metadata = Metadata::new(given, infos).map_err(|e| FormatError::Mismatch(e.to_string()))?;
     let mut header = serde_json::to_string(&metadata).map_err(|e| FormatError::Mismatch(e.to_string()))?;
     // Data begins at a multiple of 8 bytes.
     let padded = header.len().next_multiple_of(8);

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::error::{RunError, WeightError, WeightProblem};
 use super::model::Model;
-use crate::graph::{Def, ValueId};
+use crate::graph::{Def, Graph, ValueId};
 use crate::ops::init::Init;
 use crate::runtime::arena::Storage;
 use crate::support::Name;
@@ -49,6 +49,12 @@ impl Model {
                 WeightInfo { name: value.name.clone(), axes: axes(&value.ty), trainable }
             })
             .collect()
+    }
+
+    /// A fingerprint of the architecture: operations with their attributes, extents (the batch aside) and weight names, in
+    /// order. Weights written with it are recognised when they are loaded into another network.
+    pub fn fingerprint(&self) -> String {
+        fingerprint(&self.compiled.source)
     }
 
     /// The weight `name` as it is now; `None` if there is none.
@@ -179,6 +185,30 @@ impl Model {
         self.store = Arc::new(OnceLock::from(store));
         Ok(())
     }
+}
+
+/// See [`Model::fingerprint`]: 64 bits of FNV-1a in hexadecimal digits.
+pub fn fingerprint(graph: &Graph) -> String {
+    let mut hash = 0xCBF2_9CE4_8422_2325u64;
+    let mut put = |text: &str| {
+        for byte in text.bytes().chain([0]) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3);
+        }
+    };
+    for id in graph.ids() {
+        let value = graph.value(id);
+        put(&value.ty.show());
+        match &value.def {
+            Def::Input(_) => put("input"),
+            Def::Const(_) => put("constant"),
+            Def::Param { .. } => put(&value.name),
+            Def::Op { op, inputs } => {
+                put(op.rules().kind());
+                put(&format!("{:?} {inputs:?}", op.rules().attrs()));
+            }
+        }
+    }
+    format!("{hash:016x}")
 }
 
 fn axes(ty: &TensorTy) -> Vec<(Name, usize)> {

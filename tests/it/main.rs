@@ -10,6 +10,8 @@ mod grads;
 mod hostile;
 mod messages;
 mod onnx;
+mod onnx_export;
+mod onnx_hostile;
 mod onnx_models;
 mod onnx_nodes;
 mod ops;

@@ -9,10 +9,8 @@ use std::time::Instant;
 use super::args::{Run, RunData};
 use super::check;
 use super::out::{Failure, Out};
-use crate::formats::FormatError;
-use crate::formats::safetensors::Weights;
-use crate::session::{Compiler, Model, Outputs, RunError, StepCheck, WeightProblem};
-use crate::support::codes;
+use super::weights;
+use crate::session::{Compiler, Model, Outputs, RunError, StepCheck};
 use crate::support::diag::nearest;
 use crate::tensor::compare::{Comparison, Tolerance, compare};
 use crate::tensor::owned::{Tensor, TensorView};
@@ -46,7 +44,7 @@ pub(super) fn run(args: &Run, out: Out) -> Result<(), Failure> {
         return Err(Failure::Unusable(message));
     }
     if let Some(path) = &args.data.weights {
-        load_weights(&mut model, path, out)?;
+        weights::load(&mut model, path, &args.data.map, out)?;
     }
     let mut buffers: Vec<(usize, Vec<f32>)> = Vec::new();
     for (i, path) in sources {
@@ -109,28 +107,6 @@ fn assign<'a>(
         assigned.push((at, path));
     }
     Ok(assigned)
-}
-
-fn load_weights(model: &mut Model, path: &Path, out: Out) -> Result<(), Failure> {
-    let shown = path.display();
-    let mut weights = Weights::open(path).map_err(|error| match error {
-        FormatError::Io(error) => Failure::io(shown, &error),
-        other => Failure::Coded(codes::E0502, format!("{}: {other}", path.display())),
-    })?;
-    let Err(error) = model.load_weights(&mut weights) else { return Ok(()) };
-    const SHOWN: usize = 12;
-    for problem in error.problems.iter().take(SHOWN) {
-        out.error(Some(problem.code()), &format!("{}: {problem}", path.display()));
-    }
-    if error.problems.len() > SHOWN {
-        out.remark(&format!("and {} more\n", error.problems.len() - SHOWN));
-    }
-    let unread = |p: &WeightProblem| matches!(p, WeightProblem::Read { .. } | WeightProblem::Memory(_));
-    if error.problems.iter().any(unread) {
-        Err(Failure::Unusable(format!("{}: no weights", path.display())))
-    } else {
-        Err(Failure::said())
-    }
 }
 
 fn compute(

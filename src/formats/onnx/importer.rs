@@ -16,6 +16,7 @@ use super::{ImportOptions, Imported, OnnxError, cut, nodes, proto};
 use crate::graph::eval::{Given, evaluate};
 use crate::graph::{Def, Graph, ValueId};
 use crate::ops::Op;
+use crate::ops::arrange::Arrange;
 use crate::ops::init::{Init, Stored};
 use crate::tensor::array::{Array, for_each_index};
 use crate::tensor::ty::TensorTy;
@@ -250,6 +251,12 @@ impl Importer {
         }
         if host.len() == 0 {
             return Err("an operand without elements".into());
+        }
+        if let (Data::Fill(x), false) = (&host.data, host.elem == Elem::Float) {
+            // One number, repeated where it is used: a file may ask for any number of them.
+            let name = self.name.clone();
+            let one = general(&[]).map(|ty| self.graph.constant(&name, ty, vec![*x as f32]))?;
+            return self.op(Arrange { to: super::value::named(&ty), from: Vec::new() }, &[one]);
         }
         if host.elem != Elem::Float || (host.len() == 1 && host.name.is_none()) {
             let name = self.name.clone();

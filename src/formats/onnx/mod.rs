@@ -13,6 +13,7 @@
 //! between channels-first and channels-last cost nothing unless something needs the elements moved.
 
 mod attrs;
+pub mod export;
 mod host;
 mod importer;
 mod inputs;

@@ -38,6 +38,9 @@ pub(super) struct Val {
     pub(super) elem: Elem,
 }
 
+/// Shapes, indices, bounds and the like have at most so many elements.
+const KNOWN_MAX: usize = 1 << 24;
+
 impl Value {
     pub(super) fn dims(&self) -> &[usize] {
         match self {
@@ -59,6 +62,9 @@ impl Value {
     /// `what` has to be known, and is not.
     pub(super) fn known(&self, what: &str) -> Result<&Host, String> {
         match self {
+            Self::Host(h) if h.len() > KNOWN_MAX => {
+                Err(format!("{what} is {} numbers, more than are taken", h.len()))
+            }
             Self::Host(h) => Ok(h),
             Self::Graph(_) => {
                 Err(format!("{what} depends on the input, and must be known when the model is compiled"))

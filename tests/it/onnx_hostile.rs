@@ -1,0 +1,147 @@
+//! Whatever the bytes, importing them ends soon, with a graph or an error, and without a panic; so does what a model may say of
+//! other files.
+
+use std::time::Instant;
+
+use cnnc::formats::onnx::proto::{Entry, Graph, Model, Node, OperatorSet, Tensor, ValueInfo};
+use cnnc::formats::onnx::{ImportOptions, import};
+use prost::Message;
+
+use crate::support::root;
+
+fn fixture() -> Vec<u8> {
+    std::fs::read(root().join("tests/files/onnx/models/last_script.onnx")).expect("a fixture")
+}
+
+/// The error of a file, if it is one; imported ones must compile nothing.
+fn outcome(bytes: Vec<u8>, options: &ImportOptions) -> Result<(), String> {
+    import(bytes.into(), options).map(|_| ()).map_err(|e| {
+        let text = e.to_string();
+        assert!(!text.is_empty() && text.len() < 4000, "{text:.200}");
+        format!("{}: {text}", e.code)
+    })
+}
+
+#[test]
+fn every_truncation_and_every_changed_byte_is_survived() {
+    let whole = fixture();
+    let start = Instant::now();
+    for len in 0..whole.len() {
+        let _ = outcome(whole[..len].to_vec(), &ImportOptions::default());
+    }
+    for at in 0..whole.len() {
+        for flip in [0x01, 0x80, 0xff] {
+            let mut bytes = whole.clone();
+            bytes[at] ^= flip;
+            let _ = outcome(bytes, &ImportOptions::default());
+        }
+    }
+    assert!(start.elapsed().as_secs() < 240, "{:?}", start.elapsed());
+    assert!(outcome(whole[..whole.len() / 2].to_vec(), &ImportOptions::default()).is_err());
+}
+
+#[test]
+fn the_corpus_of_the_fuzzer_ends() {
+    let corpus = crate::support::files("fuzz/corpus/onnx", "");
+    assert!(!corpus.is_empty());
+    for path in corpus {
+        let _ = outcome(std::fs::read(path).expect("a readable corpus"), &ImportOptions::default());
+    }
+}
+
+fn node(op: &str, input: &[&str], output: &[&str]) -> Node {
+    Node {
+        op_type: op.to_owned(),
+        input: input.iter().map(|s| (*s).to_owned()).collect(),
+        output: output.iter().map(|s| (*s).to_owned()).collect(),
+        ..Node::default()
+    }
+}
+
+fn model(node: Vec<Node>, initializer: Vec<Tensor>) -> Vec<u8> {
+    let output = vec![ValueInfo { name: "y".into(), r#type: None }];
+    let graph = Graph { node, initializer, output, ..Graph::default() };
+    let opset_import = vec![OperatorSet { domain: String::new(), version: 17 }];
+    Model { ir_version: 8, graph: Some(graph), opset_import, ..Model::default() }.encode_to_vec()
+}
+
+fn error(bytes: Vec<u8>) -> String {
+    outcome(bytes, &ImportOptions::default()).expect_err("a wrong model")
+}
+
+fn list(name: &str, values: &[i64]) -> Tensor {
+    let dims = vec![values.len() as i64];
+    Tensor { name: name.into(), data_type: 7, dims, int64_data: values.to_vec(), ..Tensor::default() }
+}
+
+#[test]
+fn lies_are_said_to_be_lies() {
+    let cycle = vec![node("Relu", &["a"], &["y"]), node("Relu", &["y"], &["a"])];
+    assert!(error(model(cycle, vec![])).contains("form a cycle"));
+    let twice = vec![node("Relu", &["a"], &["y"]), node("Relu", &["a"], &["y"])];
+    assert!(error(model(twice, vec![])).contains("`y` is made twice"));
+    assert!(
+        error(model(vec![node("Relu", &["nothing"], &["y"])], vec![])).contains("nothing makes its operand")
+    );
+    let lstm = error(model(vec![Node { name: "rnn1".into(), ..node("LSTM", &[], &["y"]) }], vec![]));
+    assert_eq!(lstm, "E0902: node `rnn1` (LSTM): recurrence is not supported");
+    let other = Node { domain: "com.acme".into(), ..node("Widget", &[], &["y"]) };
+    assert!(
+        error(model(vec![other], vec![])).contains("(com.acme.Widget): the domain `com.acme` is not known")
+    );
+    assert!(error(model(vec![], vec![])).contains("no node makes the output `y`"));
+    assert!(error(b"\x08\x08".to_vec()).contains("it holds no graph"));
+}
+
+#[test]
+fn enormous_models_are_refused_before_memory_is_taken() {
+    // Filled, expanded and tiled to more than there is.
+    let filled = vec![node("ConstantOfShape", &["s"], &["y"])];
+    assert!(
+        error(model(filled.clone(), vec![list("s", &[1 << 40, 1 << 40])])).contains("more than memory holds")
+    );
+    let wide = vec![node("ConstantOfShape", &["s"], &["a"]), node("Expand", &["a", "t"], &["y"])];
+    let text = error(model(wide, vec![list("s", &[1]), list("t", &[1 << 30, 1 << 30])]));
+    assert!(text.contains("more than memory holds"), "{text}");
+    // Each node doubles its operand: 2^60 elements after sixty.
+    let mut nodes = vec![node("ConstantOfShape", &["s"], &["x0"])];
+    for i in 0..60 {
+        let (from, to) = (format!("x{i}"), if i == 59 { "y".to_owned() } else { format!("x{}", i + 1) });
+        let mut join = node("Concat", &[&from, &from], &[&to]);
+        join.attribute.push(cnnc::formats::onnx::proto::Attribute {
+            name: "axis".into(),
+            r#type: 2,
+            ..Default::default()
+        });
+        nodes.push(join);
+    }
+    let start = Instant::now();
+    let _ = outcome(model(nodes, vec![list("s", &[1])]), &ImportOptions::default());
+    assert!(start.elapsed().as_secs() < 30);
+}
+
+#[test]
+fn external_data_stays_in_the_folder() {
+    let at = |location: &str| Tensor {
+        name: "w".into(),
+        data_type: 1,
+        dims: vec![1],
+        data_location: 1,
+        external_data: vec![Entry { key: "location".into(), value: location.into() }],
+        ..Tensor::default()
+    };
+    let folder = Some(root().join("tests/files/onnx/models"));
+    let options = ImportOptions { folder, ..ImportOptions::default() };
+    for location in ["../cases.txt", "/etc/hostname", "a/../../cases.txt", ""] {
+        let bytes = model(vec![node("Relu", &["w"], &["y"])], vec![at(location)]);
+        let text = outcome(bytes, &options).expect_err("outside");
+        assert!(text.starts_with("E0904") && text.contains("outside"), "{text}");
+    }
+    let bytes = model(vec![node("Relu", &["w"], &["y"])], vec![at("no such file")]);
+    assert!(outcome(bytes, &options).is_err_and(|e| e.starts_with("E0904")));
+    let bytes = model(vec![node("Relu", &["w"], &["y"])], vec![at("squeezenet.txt")]);
+    assert!(
+        outcome(bytes, &options)
+            .is_err_and(|e| e.starts_with("E0901") && e.contains("elements for the extents"))
+    );
+}
