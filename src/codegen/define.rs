@@ -17,9 +17,9 @@ use cranelift_codegen::{Context, FinalizedMachReloc};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{DataDescription, DataId, FuncId, Module, ModuleError, ModuleReloc};
 
-use super::CodegenError;
 use super::emit::Emitter;
 use super::target::Machine;
+use super::{CodegenError, wide};
 use crate::kernels::Kernel;
 use crate::kernels::isa::Isa;
 use crate::loops::{BufDecl, Nest};
@@ -29,10 +29,25 @@ use crate::runtime::threads::parallelism;
 pub(super) struct Defined {
     /// The functions.
     pub(super) ids: Vec<FuncId>,
-    /// The code of each, without relocations applied.
-    pub(super) bytes: Vec<Arc<[u8]>>,
+    /// The code of each.
+    pub(super) bytes: Vec<Bytes>,
     /// For each nest, the position of its function in the two lists.
     pub(super) places: Vec<usize>,
+}
+
+/// The code of a function, without relocations applied.
+#[derive(Clone, Debug)]
+pub(super) struct Bytes {
+    pub(super) all: Arc<[u8]>,
+    /// How many of them are instructions; constants may follow.
+    code: usize,
+}
+
+impl Bytes {
+    /// Without constants.
+    pub(super) fn instructions(&self) -> &[u8] {
+        &self.all[..self.code]
+    }
 }
 
 /// Compiles `nests` and defines them, with their tables, in `module`.
@@ -54,7 +69,7 @@ pub(super) fn nests(
         tables.push(define_tables(module, nest).map_err(whole)?);
     }
     let compiled = compile_all(&distinct, machine, &tables);
-    let mut bytes: Vec<Arc<[u8]>> = Vec::with_capacity(distinct.len());
+    let mut bytes: Vec<Bytes> = Vec::with_capacity(distinct.len());
     for ((nest, id), function) in distinct.iter().zip(&ids).zip(compiled) {
         let function = function?;
         let relocs: Vec<ModuleReloc> =
@@ -62,7 +77,7 @@ pub(super) fn nests(
         module
             .define_function_bytes(*id, function.alignment, &function.bytes, &relocs)
             .map_err(|e| CodegenError::Backend { nest: nest.name.clone(), message: e.to_string() })?;
-        bytes.push(function.bytes.into());
+        bytes.push(Bytes { all: function.bytes.into(), code: function.code });
     }
     Ok(Defined { ids, bytes, places })
 }
@@ -128,6 +143,8 @@ const NESTS_PER_THREAD: usize = 4;
 struct Compiled {
     clif: Function,
     bytes: Vec<u8>,
+    /// Bytes of instructions; constants may follow.
+    code: usize,
     relocs: Vec<FinalizedMachReloc>,
     alignment: u64,
 }
@@ -173,6 +190,9 @@ fn compile_one(
     frontend: &mut FunctionBuilderContext,
     context: &mut Context,
 ) -> Result<Compiled, CodegenError> {
+    if let Some(code) = wide_function(nest, machine) {
+        return Ok(code);
+    }
     context.clear();
     context.func = function(nest, machine, tables, frontend)?;
     if let Err(e) = context.compile(&*machine.isa, &mut ControlPlane::default()) {
@@ -182,10 +202,19 @@ fn compile_one(
     let code = context.take_compiled_code().ok_or_else(missing)?;
     Ok(Compiled {
         bytes: code.code_buffer().to_vec(),
+        code: code.code_buffer().len(),
         relocs: code.buffer.relocs().to_vec(),
         alignment: u64::from(code.buffer.alignment).max(CODE_ALIGN),
         clif: std::mem::replace(&mut context.func, Function::new()),
     })
+}
+
+/// The function at the processor's full vector width, where that is wider than Cranelift's and can be written.
+fn wide_function(nest: &Nest, machine: &Machine) -> Option<Compiled> {
+    let unit = machine.unit.filter(|_| wide::refusal(nest).is_none())?;
+    let assembled = wide::function(nest, unit).ok()?;
+    let (bytes, code) = (assembled.bytes, assembled.code);
+    Some(Compiled { clif: Function::new(), bytes, code, relocs: Vec::new(), alignment: CODE_ALIGN })
 }
 
 /// The Cranelift function of a nest.

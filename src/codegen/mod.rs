@@ -26,6 +26,7 @@ mod scan;
 mod target;
 #[cfg(test)]
 mod tests;
+mod wide;
 
 use std::fmt;
 

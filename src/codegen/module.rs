@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::FuncId;
 
-use super::define::{self, Defined};
+use super::define::{self, Bytes, Defined};
 use super::target::Machine;
 use super::{CodegenError, listing};
 use crate::kernels::Kernel;
@@ -21,7 +21,7 @@ use crate::runtime::call::{BufSpec, Entry, RawFn};
 #[derive(Clone, Debug)]
 pub struct Code {
     entries: Vec<Entry>,
-    bytes: Vec<Arc<[u8]>>,
+    bytes: Vec<Bytes>,
     size: usize,
 }
 
@@ -38,12 +38,12 @@ impl Code {
 
     /// Bytes of machine code of one function.
     pub fn size_of(&self, entry: usize) -> usize {
-        self.bytes.get(entry).map_or(0, |bytes| bytes.len())
+        self.bytes.get(entry).map_or(0, |b| b.all.len())
     }
 
     /// The function's instructions, one per line, addresses from 0, jumps as labels; empty for an entry that is not there.
     pub fn disassembly(&self, entry: usize) -> String {
-        self.bytes.get(entry).map_or_else(String::new, |bytes| listing::assembly(bytes))
+        self.bytes.get(entry).map_or_else(String::new, |b| listing::assembly(b.instructions()))
     }
 }
 
@@ -84,7 +84,7 @@ pub fn compile(nests: &[Nest], isa: &Isa) -> Result<Code, CodegenError> {
         unsafe { Entry::new(code, &nest.name, bufs, nest.chunks(), owner.clone()) }
     };
     let entries = nests.iter().zip(&places).map(entry).collect();
-    let size = bytes.iter().map(|b| b.len()).sum();
+    let size = bytes.iter().map(|b| b.all.len()).sum();
     Ok(Code { entries, bytes: places.iter().map(|p| bytes[*p].clone()).collect(), size })
 }
 

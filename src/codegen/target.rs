@@ -6,11 +6,14 @@ use cranelift_codegen::settings::{self, Configurable};
 use super::CodegenError;
 use super::emit::Features;
 use crate::kernels::isa::{Arch, Feature, Isa};
+use crate::kernels::x86::Unit;
 
 /// What functions are compiled for.
 pub(super) struct Machine {
     pub(super) isa: OwnedTargetIsa,
     pub(super) features: Features,
+    /// Vectors wider than Cranelift's.
+    pub(super) unit: Option<Unit>,
     /// Whether data lies near the code, to be reached relative to it.
     pub(super) near: bool,
 }
@@ -54,8 +57,9 @@ fn finish(isa: &Isa, mut builder: Builder, near: bool) -> Result<Machine, Codege
         Arch::Aarch64 => true,
     };
     let features = Features { fma: isa.fuses(), round };
+    let unit = Unit::of(isa);
     let isa = builder.finish(settings::Flags::new(flags)).map_err(|e| fail(e.to_string()))?;
-    Ok(Machine { isa, features, near })
+    Ok(Machine { isa, features, unit, near })
 }
 
 fn fail(message: String) -> CodegenError {

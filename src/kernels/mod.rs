@@ -7,6 +7,7 @@
 
 pub mod isa;
 pub mod peak;
+pub mod x86;
 
 /// A function of machine code with what it promises.
 #[derive(Clone, Debug)]

@@ -4,13 +4,28 @@
 
 use super::range::{Facts, Interval};
 use super::walk::{accesses, each, each_access_mut, subst};
-use super::{Affine, Block, IdxExpr, Nest, Stmt, Var};
+use super::{Affine, Block, Buf, IdxExpr, Nest, Stmt, Var};
 
 /// A copy without blocks.
 pub fn expanded(nest: &Nest) -> Nest {
     let mut copy = nest.clone();
     expand(&mut copy);
     copy
+}
+
+/// The buffers that lie in blocks which no splitting of loops tells apart: some access divides at run time.
+pub fn uncut(nest: &Nest) -> Vec<Buf> {
+    let mut nest = nest.clone();
+    split_loops(&mut nest);
+    let facts = ranges(&nest);
+    let mut out = Vec::new();
+    for access in accesses(&nest.body) {
+        let Some(Block { dim, size, stride: _ }) = nest.bufs[access.buf.index()].block else { continue };
+        if divided(&access.at[dim], size as i64, &facts).is_none() && !out.contains(&access.buf) {
+            out.push(access.buf);
+        }
+    }
+    out
 }
 
 /// Makes two dimensions of each that lies cut into blocks.

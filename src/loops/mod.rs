@@ -8,8 +8,8 @@
 //!   [`Affine`] sums of them. **Registers** hold `f32`; `Let` declares one, `Set` assigns it again.
 //! * A **loop** runs its body for each value in order. Its [`LoopKind`] never changes the result, only how it is emitted:
 //!   `Free` (what lowering writes: iterations are independent, `schedule` decides; emitted as `Serial` if left), `Par`
-//!   (see below), `Jam` (iterations are replicated side by side inside inner loops: unroll-and-jam), `Vec` (extent 4:
-//!   one lane per iteration), `Serial`. Iterations of all but `Serial` loops are independent: a register set inside is
+//!   (see below), `Jam` (iterations are replicated side by side inside inner loops: unroll-and-jam), `Vec` (one lane per
+//!   iteration, in as many vectors side by side as it takes), `Serial`. Iterations of all but `Serial` loops are independent: a register set inside is
 //!   declared inside, no iteration reads or overwrites what another stores.
 //!   `Jam` and `Vec` bodies hold no `If` that depends on their variable. `Vec` bodies hold no loop but `Serial`
 //!   ones, and no `Idx` or [`Expr::Index`] that depends on their variable; a load may have any stride over lanes (0:
@@ -177,12 +177,15 @@ pub enum LoopKind {
     Par,
     /// Replicated side by side.
     Jam,
-    /// Lanes of a vector; extent [`LANES`].
+    /// Lanes of a vector, or of several side by side; extent at most [`LANES_MAX`].
     Vec,
 }
 
 /// Lanes of the portable vector (128 bits of `f32`).
 pub const LANES: usize = 4;
+
+/// Lanes that a vector loop may have: four vectors of 512 bits.
+pub const LANES_MAX: usize = 64;
 
 /// A statement.
 #[derive(Clone, Debug, PartialEq)]

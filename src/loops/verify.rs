@@ -8,7 +8,7 @@
 
 use super::print::Names;
 use super::range::{Facts, Interval};
-use super::{Affine, Buf, BufDecl, Expr, IdxExpr, LANES, LoopKind, Nest, Reg, Stmt, Var};
+use super::{Affine, Buf, BufDecl, Expr, IdxExpr, LANES_MAX, LoopKind, Nest, Reg, Stmt, Var};
 
 /// Checks every rule of [`super`].
 ///
@@ -162,7 +162,7 @@ impl Verifier<'_> {
         let within = |k: LoopKind| self.open.iter().any(|o| o.kind == k);
         let wrong = match kind {
             LoopKind::Par if !self.open.is_empty() => Some("a `par` loop that is not outermost"),
-            LoopKind::Vec if extent != LANES => Some("a `vec` loop whose extent is not the number of lanes"),
+            LoopKind::Vec if extent > LANES_MAX => Some("a `vec` loop of more lanes than vectors side by side have"),
             _ if kind != LoopKind::Serial && within(LoopKind::Vec) => {
                 Some("a loop that is not serial inside a `vec` loop")
             }

@@ -2,7 +2,8 @@
 //!
 //! * Inputs and outputs keep the user's order, without halo: machine code reads and writes the caller's buffers.
 //! * A value that some consumer wants in one order, and none otherwise, gets that order; a weight is then stored packed.
-//! * Any other activation is channels-last, with the largest halo that a consumer wants around it.
+//! * Any other activation is channels-last, with the largest halo that a consumer wants around it, and its channels cut into
+//!   blocks where all loops over them can be.
 //! * A consumer whose want is not met reads a copy; equal copies are made once. Copies of weights happen at load time.
 //! * An output that the network itself reads again, or that an operation with multiply-adds makes, stays channels-last when
 //!   channels are more than one: such loops are fast only on whole vectors of channels. A copy then transposes.
@@ -12,9 +13,10 @@
 use crate::graph::patch::{Rewrite, Work};
 use crate::graph::verify::satisfies;
 use crate::graph::{Def, Graph, Value, ValueId};
+use crate::loops::blocks::uncut;
 use crate::ops::copy::Copy;
-use crate::ops::lower::{Want, Wants};
-use crate::tensor::layout::Layout;
+use crate::ops::lower::{LowerCx, Want, Wants};
+use crate::tensor::layout::{BLOCK, Layout};
 use crate::tensor::ty::TensorTy;
 
 pub(super) fn run(work: Work) -> Work {
@@ -24,6 +26,7 @@ pub(super) fn run(work: Work) -> Work {
     let mut chosen: Vec<Layout> =
         graph.ids().map(|id| choose(graph, id, wants[id.index()].as_ref(), &asked[id.index()])).collect();
     align(graph, &wants, &asked, &mut chosen);
+    let chosen = cut(graph, chosen);
     let mut rewrite = Rewrite::new(&work);
     let mut copies = Copies::default();
     for id in graph.ids() {
@@ -152,6 +155,39 @@ fn choose(graph: &Graph, id: ValueId, wants: Option<&Wants>, asked: &[Want]) -> 
     }
 }
 
+/// The layouts with the channels of activations cut into blocks, where every loop that touches the value can be cut with them.
+/// Pixels then lie a few lines apart, however many channels there are; with all channels between them, those of a register tile
+/// would fall into one set of the nearest cache.
+fn cut(graph: &Graph, mut chosen: Vec<Layout>) -> Vec<Layout> {
+    for id in graph.ids() {
+        let value = graph.value(id);
+        let (layout, ty) = (&chosen[id.index()], &value.ty);
+        let of_user = graph.outputs.iter().any(|p| p.value == id && *layout == Layout::ordered(p.order.clone()));
+        let activation = matches!(value.def, Def::Op { .. }) && ty.is_activation() && !of_user;
+        let pixels: usize = if activation { ty.dims()[2..].iter().product() } else { 1 };
+        if pixels > 1 && is_channels_last(layout, ty) && ty.c() > BLOCK && ty.c().is_multiple_of(BLOCK) {
+            chosen[id.index()].block = Some(BLOCK);
+        }
+    }
+    for id in graph.ids() {
+        let Def::Op { op, inputs } = &graph.value(id).def else { continue };
+        let place = |id: &ValueId| (&graph.value(*id).ty, &chosen[id.index()]);
+        let operands: Vec<_> = inputs.iter().map(place).collect();
+        if operands.iter().chain([&place(&id)]).all(|(_, l)| l.block.is_none()) {
+            continue;
+        }
+        let mut cx = LowerCx::new("", &operands, &[], place(&id), Vec::new());
+        op.rules().lower(&mut cx);
+        for buf in uncut(&cx.finish()) {
+            let value = inputs.get(buf.index()).copied().unwrap_or(id);
+            if graph.value(value).ty.is_activation() {
+                chosen[value.index()].block = None;
+            }
+        }
+    }
+    chosen
+}
+
 /// An order as asked for; weights lie in blocks besides, which no operation sees.
 fn packed(order: &[usize], ty: &TensorTy) -> Layout {
     if ty.is_activation() { Layout::ordered(order.to_vec()) } else { Layout::packed(order.to_vec(), ty) }
@@ -201,7 +237,8 @@ impl Copies {
         let layout = match want {
             Want::Order(order) => packed(order, &value.ty),
             Want::Halo(halo) if value.ty.is_activation() => {
-                Layout { halo: halo.clone(), ..Layout::channels_last(rank) }
+                let block = value.layout.as_ref().and_then(|l| l.block);
+                Layout { halo: halo.clone(), block, ..Layout::channels_last(rank) }
             }
             Want::Halo(halo) => Layout { halo: halo.clone(), ..Layout::canonical(rank) },
             Want::Any => return new,

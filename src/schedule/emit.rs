@@ -8,7 +8,7 @@ use crate::loops::{Affine, LoopKind, Nest, Stmt, Var};
 
 /// The nest, its outermost loops of kind `outer`.
 pub(super) fn emit(nest: &mut Nest, dims: &[Dim], body: &[Stmt], plan: &Plan, outer: LoopKind) -> Vec<Stmt> {
-    let mut e = Emitter { nest, dims, body, plan, now: Vec::new(), lanes: None, tile: None };
+    let mut e = Emitter { nest, dims, body, plan, now: Vec::new(), lanes: None, tiles: vec![None; plan.tiles.len()] };
     e.loops(&plan.order, outer)
 }
 
@@ -28,7 +28,7 @@ struct Emitter<'e> {
     /// What the variables of plain loops are called here.
     now: Vec<(Var, Affine)>,
     lanes: Option<Chosen>,
-    tile: Option<Chosen>,
+    tiles: Vec<Option<Chosen>>,
 }
 
 impl Emitter<'_> {
@@ -48,10 +48,9 @@ impl Emitter<'_> {
                 let tiled = plan.lanes.as_ref();
                 self.runs(tiled, kind, rest, |e, c| e.lanes = Some(c))
             }
-            Axis::Tile => {
+            Axis::Tile(t) => {
                 let plan = self.plan;
-                let tiled = plan.tile.as_ref();
-                self.runs(tiled, kind, rest, |e, c| e.tile = Some(c))
+                self.runs(plan.tiles.get(*t), kind, rest, |e, c| e.tiles[*t] = Some(c))
             }
         }
     }
@@ -85,7 +84,7 @@ impl Emitter<'_> {
         for (old, new) in &self.now {
             subst(&mut body, *old, new);
         }
-        for chosen in [self.lanes.clone(), self.tile.clone()].into_iter().flatten() {
+        for chosen in std::iter::once(&self.lanes).chain(&self.tiles).flatten().cloned().collect::<Vec<_>>() {
             let Chosen { dim, run, turn } = chosen;
             let old = self.dims[dim].var;
             let mut at = (&turn * (run.jam * run.lanes) as i64).offset(run.first as i64);

@@ -9,6 +9,7 @@
 //! Only independent loops are split, exchanged or repeated; the order in which a sum is added up never changes. Nothing
 //! depends on the number of threads. (The memory plan lives beside this.)
 
+mod cache;
 mod collapse;
 mod emit;
 mod plan;
@@ -16,10 +17,12 @@ mod profile;
 #[cfg(test)]
 mod tests;
 
+use crate::kernels::isa::Isa;
+use crate::kernels::x86::Unit;
 use crate::loops::blocks;
 use crate::loops::independent::dependent_statements;
 use crate::loops::walk::each;
-use crate::loops::{LoopKind, Nest, Stmt, Var};
+use crate::loops::{BinOp, Expr, LANES, LoopKind, Nest, Stmt, Var};
 
 /// Below so many scalar operations a nest is not worth sharing out.
 const WORK_MIN: f64 = 16384.0;
@@ -32,8 +35,23 @@ const SHARES_MIN: usize = 8;
 pub struct Target {
     /// Whether a multiply-add is one instruction.
     pub fma: bool,
-    /// Vector registers of 4 lanes.
+    /// Lanes of a vector: 4 where Cranelift writes the code, else what the processor has.
+    pub lanes: usize,
+    /// Vector registers that a tile may fill.
     pub vector_registers: usize,
+}
+
+impl Target {
+    /// Cranelift's vectors.
+    pub const NARROW: Target = Target { fma: true, lanes: LANES, vector_registers: 15 };
+
+    /// What code for `isa` works with.
+    pub fn of(isa: &Isa) -> Target {
+        match Unit::of(isa) {
+            Some(unit) => Target { fma: true, lanes: unit.lanes(), vector_registers: unit.registers() },
+            None => Target { fma: isa.fuses(), vector_registers: isa.vector_registers(), ..Target::NARROW },
+        }
+    }
 }
 
 /// A scheduled nest.
@@ -57,6 +75,8 @@ pub fn schedule(mut nest: Nest, target: &Target) -> Scheduled {
     for stmt in body {
         distribute(&mut nest, stmt, &mut parts);
     }
+    // What wide code cannot do yet is left to Cranelift.
+    let target = if narrow(&parts) { &Target { fma: target.fma, ..Target::NARROW } } else { target };
     let mut s = Scheduler { nest, target, notes: Vec::new() };
     let work = parts.iter().map(|p| profile::work(std::slice::from_ref(p))).sum::<f64>();
     let body: Vec<Stmt> = parts.into_iter().flat_map(|p| s.statement(p, LoopKind::Par)).collect();
@@ -69,6 +89,17 @@ pub fn schedule(mut nest: Nest, target: &Target) -> Scheduled {
     let main = notes.iter().max_by(|a, b| a.work.total_cmp(&b.work));
     let note = main.map_or("scalar", |n| &n.short).to_owned();
     Scheduled { nest, note, why: notes.into_iter().map(|n| n.long).collect() }
+}
+
+/// Whether a nest holds what only Cranelift's road computes: powers.
+fn narrow(parts: &[Stmt]) -> bool {
+    let mut powers = false;
+    each(parts, &mut |s| {
+        if let Some(e) = s.expr() {
+            e.each(&mut |e| powers |= matches!(e, Expr::Bin(BinOp::Pow, ..)));
+        }
+    });
+    powers
 }
 
 /// Puts everything into one chunk.
@@ -153,7 +184,7 @@ impl Scheduler<'_> {
         if !dims.is_empty() && perfect {
             let profile = profile::Profile::of(&self.nest, &body);
             let plan = plan::plan(&dims, &profile, self.target);
-            let (short, long) = plan.describe(&self.nest, &dims, &profile);
+            let (short, long) = plan.describe(&self.nest, &dims, &profile, self.target);
             let turns: f64 = dims.iter().map(|d| d.extent as f64).product();
             self.notes.push(Note { work: profile.work * turns, short, long });
             return emit::emit(&mut self.nest, &dims, &body, &plan, outer);

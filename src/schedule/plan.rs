@@ -1,12 +1,16 @@
 //! Decisions on one perfect nest. In: its independent loops, its profile, the target; out: a [`Plan`]. Costs are rough
 //! cycles of a core that does two multiply-adds and two loads a cycle and waits four cycles for a sum.
 
+use super::cache;
 use super::profile::{Profile, Use};
 use super::{Dim, SHARES_MIN, Target};
 use crate::loops::{LANES, Nest, Var};
 
-/// Most vectors side by side along one loop.
-const TILE_MAX: usize = 12;
+/// Most elements side by side along one tiled loop.
+const TILE_MAX: usize = 30;
+
+/// Most vectors side by side along the loop that has the lanes.
+const VECTORS_MAX: usize = 4;
 
 /// Most copies of a body with different tile sizes.
 const COPIES_MAX: usize = 4;
@@ -14,8 +18,11 @@ const COPIES_MAX: usize = 4;
 /// Elements that stay in the nearest cache.
 const NEAR: f64 = 4096.0;
 
-/// Cycles of a load per lane from scattered places, put together.
-const GATHER: f64 = 6.0;
+/// Cycles per lane of a load from scattered places, put together.
+const GATHER: f64 = 1.5;
+
+/// Elements that come from the next cache in a cycle.
+const FAR: f64 = 8.0;
 
 /// A run of equal tiles along one loop: turn `t` of `count`, element `j` of `jam`, lane `l` of `lanes` stand for
 /// `first + (jam * t + j) * lanes + l`.
@@ -34,26 +41,30 @@ pub(super) enum Axis {
     Plain(usize),
     /// The tiles along the loop that has the lanes.
     Lanes,
-    /// The tiles along the other tiled loop.
-    Tile,
+    /// The tiles along one of the other tiled loops.
+    Tile(usize),
 }
+
+/// A loop that is tiled, by number, and its runs.
+pub(super) type Tiled = (usize, Vec<Run>);
 
 /// What to do with a perfect nest.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Plan {
     /// The loop that has vector lanes, and its runs.
-    pub lanes: Option<(usize, Vec<Run>)>,
-    /// The loop that is a register tile besides, and its runs.
-    pub tile: Option<(usize, Vec<Run>)>,
+    pub lanes: Option<Tiled>,
+    /// The loops that make a register tile besides, and their runs.
+    pub tiles: Vec<Tiled>,
     /// All loops outside of the tile, outermost first.
     pub order: Vec<Axis>,
 }
 
 /// Decides.
 pub(super) fn plan(dims: &[Dim], p: &Profile, target: &Target) -> Plan {
-    let vector = vector_loop(dims, p);
-    let (lanes, tile) = if p.reduces() { tiles(dims, p, vector, target) } else { unrolled(dims, p, vector) };
-    let mut plan = Plan { lanes, tile, order: Vec::new() };
+    let vector = vector_loop(dims, p, target);
+    let (lanes, tiles) =
+        if p.reduces() { tiles(dims, p, vector, target) } else { (unrolled(dims, p, vector, target), Vec::new()) };
+    let mut plan = Plan { lanes, tiles, order: Vec::new() };
     plan.order = order(dims, p, &plan);
     plan
 }
@@ -68,18 +79,24 @@ pub(super) fn shared_loop(extents: impl Iterator<Item = usize> + Clone) -> Optio
 }
 
 /// The loop whose turns make the best lanes, if vectors gain anything.
-fn vector_loop(dims: &[Dim], p: &Profile) -> Option<usize> {
+fn vector_loop(dims: &[Dim], p: &Profile, target: &Target) -> Option<usize> {
     let scalar = p.work;
+    let lanes = target.lanes;
     let mut best = None;
     for (i, d) in dims.iter().enumerate() {
         let stored_together = p.uses.iter().filter(|u| u.stores).all(|u| u.at.coefficient(d.var) == 1);
-        if d.extent < LANES || p.steered_by(d.var) || !stored_together {
+        let least = if lanes == LANES { LANES } else { 2 };
+        if d.extent < least || p.steered_by(d.var) || !stored_together {
             continue;
         }
-        let load = |u: &Use| if is_gather(u, d.var) { GATHER * u.times } else { u.times };
+        let load = |u: &Use| if is_gather(u, d.var) { GATHER * lanes as f64 * u.times } else { u.times };
         let vector = p.ops + p.uses.iter().map(load).sum::<f64>();
-        let (whole, rest) = ((d.extent / LANES) as f64, (d.extent % LANES) as f64);
-        let cost = (whole * vector + rest * scalar) / d.extent as f64;
+        let cost = if lanes == LANES {
+            let (whole, rest) = ((d.extent / LANES) as f64, (d.extent % LANES) as f64);
+            (whole * vector + rest * scalar) / d.extent as f64
+        } else {
+            d.extent.div_ceil(lanes) as f64 * vector / d.extent as f64
+        };
         if cost < 0.9 * scalar && best.is_none_or(|(_, least)| cost < least) {
             best = Some((i, cost));
         }
@@ -91,96 +108,137 @@ fn is_gather(u: &Use, v: Var) -> bool {
     !u.stores && !(0..=1).contains(&u.at.coefficient(v))
 }
 
-type Tiled = Option<(usize, Vec<Run>)>;
-
 /// Without sums there is nothing to keep: a few vectors at a time, so that loops cost little.
-fn unrolled(dims: &[Dim], p: &Profile, vector: Option<usize>) -> (Tiled, Tiled) {
-    let Some(v) = vector else { return (None, None) };
-    let jam = if p.calls || p.ops > 12.0 { 1 } else { 4 };
-    (Some((v, lane_runs(dims[v].extent, jam))), None)
+fn unrolled(dims: &[Dim], p: &Profile, vector: Option<usize>, target: &Target) -> Option<Tiled> {
+    let v = vector?;
+    let vectors = if p.calls || p.ops > 12.0 { 1 } else { 4 };
+    Some((v, lane_runs(dims[v].extent, vectors, target.lanes)))
 }
 
-/// Register tiles: the pair of loops and sizes of least cost.
-fn tiles(dims: &[Dim], p: &Profile, vector: Option<usize>, target: &Target) -> (Tiled, Tiled) {
+/// A load of the innermost loops, as tiles see it.
+struct Hot {
+    /// Whether it moves with the lanes and with each tiled loop.
+    with: [bool; 3],
+    scattered: bool,
+    /// Elements of a tile that it reads through the serial loops, lanes and tiled loops aside.
+    through: f64,
+}
+
+/// Register tiles: the loops and sizes of least cost.
+fn tiles(dims: &[Dim], p: &Profile, vector: Option<usize>, target: &Target) -> (Option<Tiled>, Vec<Tiled>) {
     let mut others: Vec<usize> =
         (0..dims.len()).filter(|i| Some(*i) != vector && !p.steered_by(dims[*i].var)).collect();
     // Among equals, neighbours in memory first.
     others.sort_by_key(|i| stored_apart(dims[*i].var, p));
-    let mut best: Option<(f64, (Tiled, Tiled))> = None;
-    for other in others.into_iter().map(Some).chain([None]) {
-        for jam in 1..=TILE_MAX {
-            let tile = other.map(|t| (t, runs(dims[t].extent, jam)));
-            for vectors in 1..=TILE_MAX {
-                let lanes = vector.map(|v| (v, lane_runs(dims[v].extent, vectors)));
-                let along = |t: &Tiled| {
-                    t.as_ref().map_or(1, |(_, runs)| runs.iter().map(|r| r.jam).max().unwrap_or(1))
-                };
-                let fits =
-                    registers(dims, p, &lanes, &tile, along(&lanes), along(&tile)) < target.vector_registers;
-                let copies = lanes.as_ref().map_or(1, |l| l.1.len()) * tile.as_ref().map_or(1, |t| t.1.len());
-                if fits && (copies <= COPIES_MAX || (jam, vectors) == (1, 1)) {
-                    let cost = cost(dims, p, &lanes, &tile) * (1.0 + 0.005 * copies as f64);
-                    if best.as_ref().is_none_or(|(least, _)| cost < *least) {
-                        best = Some((cost, (lanes, tile.clone())));
+    let mut pairs: Vec<Vec<usize>> = others.iter().map(|i| vec![*i]).collect();
+    for (n, i) in others.iter().enumerate() {
+        pairs.extend(others[n + 1..].iter().map(|j| vec![*i, *j]));
+    }
+    pairs.push(Vec::new());
+    let lanes: Vec<Option<Tiled>> = match vector {
+        None => vec![None],
+        Some(v) => {
+            let most = if target.lanes == LANES { 12 } else { VECTORS_MAX };
+            let most = most.min(dims[v].extent.div_ceil(target.lanes));
+            (1..=most).map(|vectors| Some((v, lane_runs(dims[v].extent, vectors, target.lanes)))).collect()
+        }
+    };
+    let mut best: Option<(f64, Option<Tiled>, Vec<Tiled>)> = None;
+    for pair in pairs {
+        let mut on = [vector, None, None];
+        for (slot, d) in on[1..].iter_mut().zip(&pair) {
+            *slot = Some(*d);
+        }
+        let hot: Vec<Hot> = p.hot_loads().map(|u| hot(u, dims, p, on)).collect();
+        let sizes: Vec<Vec<Vec<Run>>> = pair.iter().map(|d| splits(dims[*d].extent)).collect();
+        let none = vec![vec![Run { first: 0, count: 1, jam: 1, lanes: 1 }]];
+        for first in sizes.first().unwrap_or(&none) {
+            for second in sizes.get(1).unwrap_or(&none) {
+                // A loop of the pair that is not tiled after all has been seen without it.
+                if pair.len() == 2 && (first[0].jam == 1 || second[0].jam == 1) {
+                    continue;
+                }
+                for lane in &lanes {
+                    let runs = [lane.as_ref().map_or(&none[0][..], |l| &l.1[..]), first, second];
+                    let copies: usize = runs.iter().map(|r| r.len()).product();
+                    let widest = runs.map(|r| r.iter().map(|r| vectors(r, target)).max().unwrap_or(1));
+                    let fits = registers(p, &hot, widest) <= target.vector_registers;
+                    if !(fits && copies <= COPIES_MAX || widest == [1, 1, 1]) {
+                        continue;
+                    }
+                    let cost = cost(p, &hot, runs, target) * (1.0 + 0.005 * copies as f64)
+                        * outside(dims, on);
+                    if best.as_ref().is_none_or(|(least, ..)| cost < *least * 0.999) {
+                        let tiled = pair.iter().copied().zip([first.clone(), second.clone()]);
+                        best = Some((cost, lane.clone(), tiled.collect()));
                     }
                 }
-                if vector.is_none() {
-                    break;
-                }
-            }
-            if other.is_none() {
-                break;
             }
         }
     }
-    best.map_or((None, None), |(_, found)| found)
+    best.map_or((None, Vec::new()), |(_, lanes, tiles)| (lanes, tiles))
 }
 
-/// Vector registers that a tile of `v` by `t` keeps busy: its sums, the operands that a row of it shares, one in flight,
-/// and one because Cranelift's multiply-add overwrites a factor, not the sum. A tile that needs them all gets sums
-/// spilled inside the loop.
-fn registers(dims: &[Dim], p: &Profile, lanes: &Tiled, tile: &Tiled, v: usize, t: usize) -> usize {
-    let has = |u: &Use, along: &Tiled| along.as_ref().is_some_and(|(d, _)| u.at.has(dims[*d].var));
-    let shared = p.hot_loads().filter(|u| has(u, lanes) && !has(u, tile)).count();
-    let scratch = if p.contraction { 2 } else { 3 };
-    p.accumulators * v * t + shared * v.min(t) + scratch
+/// Turns of the loops outside of a tile.
+fn outside(dims: &[Dim], on: [Option<usize>; 3]) -> f64 {
+    (0..dims.len()).filter(|i| !on.contains(&Some(*i))).map(|i| dims[i].extent as f64).product()
 }
 
-fn cost(dims: &[Dim], p: &Profile, lanes: &Tiled, tile: &Tiled) -> f64 {
-    let one = [Run { first: 0, count: 1, jam: 1, lanes: 1 }];
+fn hot(u: &Use, dims: &[Dim], p: &Profile, on: [Option<usize>; 3]) -> Hot {
+    let with = on.map(|d| d.is_some_and(|d| u.at.has(dims[d].var)));
+    let scattered = on[0].is_some_and(|d| is_gather(u, dims[d].var));
+    let through = p.serial.iter().filter(|(i, _)| u.at.has(*i)).map(|(_, e)| *e as f64).product();
+    Hot { with, scattered, through }
+}
+
+/// Vectors, or elements, that a tile of a run has along its loop.
+fn vectors(r: &Run, target: &Target) -> usize {
+    r.jam * r.lanes.div_ceil(target.lanes)
+}
+
+/// Vector registers that a tile keeps busy: its sums, what its other loads share, the load with the most different places
+/// passing by, and one more where a multiply-add cannot take the sum's place.
+fn registers(p: &Profile, hot: &[Hot], size: [usize; 3]) -> usize {
+    let sums = p.accumulators * size.iter().product::<usize>();
+    let distinct =
+        |h: &Hot| h.with.iter().zip(size).map(|(w, n)| if *w { n } else { 1 }).product::<usize>();
+    let all: usize = hot.iter().map(distinct).sum();
+    let most = hot.iter().map(distinct).max().unwrap_or(0);
+    let scratch = if p.contraction { 1 } else { 3 };
+    sums + all - most + scratch
+}
+
+fn cost(p: &Profile, hot: &[Hot], runs: [&[Run]; 3], target: &Target) -> f64 {
     let mut sum = 0.0;
-    for l in lanes.as_ref().map_or(&one[..], |l| &l.1) {
-        for t in tile.as_ref().map_or(&one[..], |t| &t.1) {
-            let (v, w) = (l.jam as f64, t.jam as f64);
-            let loads: f64 = p
-                .hot_loads()
-                .map(|u| {
-                    let along = lanes.as_ref().filter(|(d, _)| u.at.has(dims[*d].var));
-                    let scattered = l.lanes > 1 && along.is_some_and(|(d, _)| is_gather(u, dims[*d].var));
-                    let over_lanes = if along.is_some() { v } else { 1.0 };
-                    let over_tile =
-                        if tile.as_ref().is_some_and(|(d, _)| u.at.has(dims[*d].var)) { w } else { 1.0 };
-                    over_lanes * over_tile * if scattered { GATHER } else { 1.0 }
-                })
-                .sum();
-            // What the lanes select streams by for every tile; if it does not stay near, it takes a cycle a vector.
-            let streamed = |u: &Use| {
-                let (Some((lane, _)), along) = (lanes, tile.as_ref()) else { return 0.0 };
-                let over_tile = if along.is_some_and(|(d, _)| u.at.has(dims[*d].var)) { w } else { 1.0 };
-                let serial: f64 =
-                    p.serial.iter().filter(|(i, _)| u.at.has(*i)).map(|(_, e)| *e as f64).product();
-                let far = u.at.has(dims[*lane].var) && serial * v * over_tile * l.lanes as f64 > NEAR;
-                if far { v * over_tile } else { 0.0 }
-            };
-            let streamed: f64 = p.hot_loads().map(streamed).sum();
-            let busy = (p.hot_ops.max(1.0) * v * w).max(loads + streamed) / 2.0;
-            let cycles = p.hot * (busy.max(4.0) + 1.0) + 10.0 + 2.0 * v * w;
-            sum += cycles * (l.count * t.count) as f64;
+    for l in runs[0] {
+        for t in runs[1] {
+            for s in runs[2] {
+                let size = [vectors(l, target) as f64, t.jam as f64, s.jam as f64];
+                let work = size[0] * size[1] * size[2];
+                let (mut loads, mut far) = (0.0, 0.0);
+                for h in hot {
+                    let times: f64 = h.with.iter().zip(size).map(|(w, n)| if *w { n } else { 1.0 }).product();
+                    let lanes = if h.with[0] { l.lanes.min(target.lanes) as f64 } else { 1.0 };
+                    loads += times * if h.scattered && l.lanes > 1 { GATHER * lanes } else { 1.0 };
+                    // What does not stay in the nearest cache from one tile to the next streams by.
+                    if h.through * times * lanes > NEAR {
+                        far += times * lanes;
+                    }
+                }
+                let busy = (p.hot_ops.max(1.0) * work / 2.0).max(loads / 2.0).max(far / FAR);
+                let cycles = p.hot * (busy.max(4.0) + 0.5) + 10.0 + 2.0 * work;
+                sum += cycles * (l.count * t.count * s.count) as f64;
+            }
         }
     }
-    let tiled = |i: usize| [lanes, tile].into_iter().flatten().any(|(d, _)| *d == i);
-    let rest: f64 = (0..dims.len()).filter(|i| !tiled(*i)).map(|i| dims[i].extent as f64).product();
-    sum * rest
+    sum
+}
+
+/// All ways to cut a loop into tiles of nearly equal sizes, larger tiles first.
+fn splits(extent: usize) -> Vec<Vec<Run>> {
+    let mut sizes: Vec<usize> = (1..=TILE_MAX.min(extent)).map(|j| extent.div_ceil(extent.div_ceil(j))).collect();
+    sizes.dedup();
+    sizes.into_iter().rev().map(|jam| runs(extent, jam)).collect()
 }
 
 /// `extent` cut into tiles of at most `jam` whose sizes differ by at most one, larger ones first.
@@ -194,62 +252,74 @@ fn runs(extent: usize, jam: usize) -> Vec<Run> {
     both.into_iter().filter(|r| r.count > 0).collect()
 }
 
-/// The same in vectors, and what is left in scalars.
-fn lane_runs(extent: usize, vectors: usize) -> Vec<Run> {
-    let whole = extent / LANES;
-    let wide = |r: Run| Run { first: r.first * LANES, lanes: LANES, ..r };
-    let mut out: Vec<Run> = runs(whole, vectors).into_iter().map(wide).collect();
-    if !extent.is_multiple_of(LANES) {
-        out.push(Run { first: whole * LANES, count: 1, jam: extent % LANES, lanes: 1 });
+/// The same in vectors. Where a vector has 4 lanes, what is left is scalars; else the last vector has fewer lanes.
+fn lane_runs(extent: usize, vectors: usize, lanes: usize) -> Vec<Run> {
+    if lanes == LANES {
+        let whole = extent / LANES;
+        let wide = |r: Run| Run { first: r.first * LANES, lanes: LANES, ..r };
+        let mut out: Vec<Run> = runs(whole.max(1), vectors).into_iter().map(wide).collect();
+        if whole == 0 {
+            out.clear();
+        }
+        if !extent.is_multiple_of(LANES) {
+            out.push(Run { first: whole * LANES, count: 1, jam: extent % LANES, lanes: 1 });
+        }
+        return out;
+    }
+    let wide = |r: Run| Run { first: r.first * lanes, count: r.count, jam: 1, lanes: r.jam * lanes };
+    let mut out: Vec<Run> = runs(extent.div_ceil(lanes), vectors).into_iter().map(wide).collect();
+    let over = extent.next_multiple_of(lanes) - extent;
+    if let (true, Some(last)) = (over > 0, out.last_mut()) {
+        last.count -= 1;
+        let first = last.first + last.count * last.lanes;
+        let rest = Run { first, count: 1, jam: 1, lanes: last.lanes - over };
+        if last.count == 0 {
+            *last = rest;
+        } else {
+            out.push(rest);
+        }
     }
     out
 }
 
-/// All loops outside of the tile: plain ones as the output lies in memory, tiles inside them. The loops that only select
-/// what the lanes select (weights) stay together: outermost if that is larger than all the rest, so that it streams by
-/// once; else around or inside the tiles, whichever reads less from afar.
+/// All loops outside of the tile. Where nothing is summed, as the output lies in memory; else in the order that fetches least
+/// from afar (see [`cache`]). The outermost has turns enough to share out.
 fn order(dims: &[Dim], p: &Profile, plan: &Plan) -> Vec<Axis> {
-    let tiled = |i: usize| [&plan.lanes, &plan.tile].into_iter().flatten().any(|(d, _)| *d == i);
-    let mut plain: Vec<usize> = (0..dims.len()).filter(|i| !tiled(*i)).collect();
-    plain.sort_by_key(|i| std::cmp::Reverse(stored_apart(dims[*i].var, p)));
-    let lanes = plan.lanes.as_ref().map(|(d, runs)| (dims[*d], tiles_of(runs)));
-    let tile = plan.tile.as_ref().map(|(d, runs)| (dims[*d], tiles_of(runs)));
-    let selected =
-        |u: &&Use| lanes.is_some_and(|(v, _)| u.at.has(v.var)) && tile.is_none_or(|(t, _)| !u.at.has(t.var));
-    let weights = || p.hot_loads().filter(|u| selected(u));
-    let others = || p.hot_loads().filter(|u| !selected(u));
-    let selects = |i: &usize| {
-        let v = dims[*i].var;
-        weights().any(|u| u.at.has(v)) && !others().any(|u| u.at.has(v))
+    let tiled = |i: usize| plan.lanes.iter().chain(&plan.tiles).any(|(d, _)| *d == i);
+    let mut axes: Vec<Axis> = (0..dims.len()).filter(|i| !tiled(*i)).map(Axis::Plain).collect();
+    axes.extend(plan.lanes.as_ref().map(|_| Axis::Lanes));
+    axes.extend((0..plan.tiles.len()).map(Axis::Tile));
+    let dim = |a: &Axis| match a {
+        Axis::Plain(i) => *i,
+        Axis::Lanes => plan.lanes.as_ref().map_or(0, |l| l.0),
+        Axis::Tile(t) => plan.tiles[*t].0,
     };
-    let (selecting, rest): (Vec<usize>, Vec<usize>) = plain.into_iter().partition(selects);
-    let turns_of = |list: &[usize]| list.iter().map(|i| dims[*i].extent as f64).product::<f64>();
-    let weight_tiles = turns_of(&selecting) * lanes.map_or(1.0, |l| l.1 as f64);
-    let tiles = tile.map_or(1.0, |t| t.1 as f64);
-    let bytes: f64 = weights().map(|u| footprint(u, dims, p)).sum();
-    let source: f64 = others().map(|u| footprint(u, dims, p)).sum();
-    let along: Vec<Dim> = tile.iter().map(|t| t.0).collect();
-    let row: f64 = others().map(|u| footprint(u, &along, p)).sum();
-    let selecting = selecting.into_iter().map(Axis::Plain).chain(lanes.map(|_| Axis::Lanes));
-    let rest = rest.into_iter().map(Axis::Plain);
-    let tile_axis = tile.map(|_| Axis::Tile);
-    let mut order: Vec<Axis> = if bytes > source {
-        selecting.chain(rest).chain(tile_axis).collect()
-    } else if weight_tiles * row <= tiles * bytes {
-        rest.chain(selecting).chain(tile_axis).collect()
-    } else {
-        rest.chain(tile_axis).chain(selecting).collect()
+    let runs = |a: &Axis| match a {
+        Axis::Plain(_) => None,
+        Axis::Lanes => plan.lanes.as_ref().map(|l| &l.1),
+        Axis::Tile(t) => Some(&plan.tiles[*t].1),
     };
-    let turns = |a: &Axis| match a {
-        Axis::Plain(i) => dims[*i].extent,
-        Axis::Lanes => lanes.map_or(1, |l| l.1),
-        Axis::Tile => tile.map_or(1, |t| t.1),
-    };
-    if let Some(shared) = shared_loop(order.iter().map(turns)) {
+    axes.sort_by_key(|a| std::cmp::Reverse(stored_apart(dims[dim(a)].var, p)));
+    let ways: Vec<cache::Way> = axes
+        .iter()
+        .map(|a| {
+            let Dim { var, extent } = dims[dim(a)];
+            match runs(a) {
+                None => cache::Way { var, turns: extent, step: 1, within: 1 },
+                Some(runs) => {
+                    let size = runs.iter().map(|r| r.jam * r.lanes).max().unwrap_or(1);
+                    cache::Way { var, turns: runs.iter().map(|r| r.count).sum(), step: size, within: size }
+                }
+            }
+        })
+        .collect();
+    let order = if p.reduces() { cache::order(&ways, p) } else { (0..ways.len()).collect() };
+    let mut order: Vec<usize> = order;
+    if let Some(shared) = shared_loop(order.iter().map(|i| ways[*i].turns)) {
         let first = order.remove(shared);
         order.insert(0, first);
     }
-    order
+    order.into_iter().map(|i| axes[i]).collect()
 }
 
 /// How far apart the results of neighbouring turns are stored.
@@ -257,45 +327,37 @@ fn stored_apart(v: Var, p: &Profile) -> u64 {
     p.uses.iter().find(|u| u.stores).map_or(0, |u| u.at.coefficient(v).unsigned_abs())
 }
 
-fn tiles_of(runs: &[Run]) -> usize {
-    runs.iter().map(|r| r.count).sum()
-}
-
-/// How many elements an access touches over the loops `dims` and the serial ones, at most.
-fn footprint(u: &Use, dims: &[Dim], p: &Profile) -> f64 {
-    let serial = p.serial.iter().map(|(v, e)| (*v, *e));
-    let all = dims.iter().map(|d| (d.var, d.extent)).chain(serial);
-    let product: f64 = all.filter(|(v, _)| u.at.has(*v)).map(|(_, e)| e as f64).product();
-    product.min(u.len as f64)
-}
-
 impl Plan {
     /// In few words for a table, and in a sentence.
-    pub(super) fn describe(&self, nest: &Nest, dims: &[Dim], p: &Profile) -> (String, String) {
+    pub(super) fn describe(&self, nest: &Nest, dims: &[Dim], p: &Profile, target: &Target) -> (String, String) {
         let name = |i: usize| &nest.vars[dims[i].var.index()];
-        let widest = |t: &Tiled| t.as_ref().and_then(|(_, runs)| runs.first()).map_or(1, |r| r.jam * r.lanes);
-        let (v, t) = (widest(&self.lanes), widest(&self.tile));
-        let vector = self.lanes.as_ref().is_some_and(|(_, runs)| runs[0].lanes == LANES);
+        let widest = |t: &Tiled| t.1.first().map_or(1, |r| r.jam * r.lanes);
+        let vector = self.lanes.as_ref().is_some_and(|(_, runs)| runs[0].lanes > 1);
         let family = match (p.contraction, p.reduces()) {
             (true, _) => "direct",
             (false, true) => "reduce",
             (false, false) => "map",
         };
-        let unit = if vector { "f32x4" } else { "scalar" };
-        let short = if p.reduces() { format!("{family} {v}x{t} {unit}") } else { format!("{family} {unit}") };
+        let unit = if vector { format!("f32x{}", target.lanes) } else { "scalar".to_owned() };
+        let sizes: Vec<String> = std::iter::once(self.lanes.as_ref().map_or(1, widest))
+            .chain(self.tiles.iter().map(widest))
+            .map(|n| n.to_string())
+            .collect();
+        let short =
+            if p.reduces() { format!("{family} {} {unit}", sizes.join("x")) } else { format!("{family} {unit}") };
         let mut long: Vec<String> = Vec::new();
         match &self.lanes {
-            Some((d, _)) => long.push(format!("vectors along {} ({v} of {})", name(*d), dims[*d].extent)),
+            Some(l) => long.push(format!("vectors along {} ({} of {})", name(l.0), widest(l), dims[l.0].extent)),
             None => long.push("no vectors: no loop stores side by side unguarded".to_owned()),
         }
-        if let Some((d, _)) = &self.tile {
-            long.push(format!("tiles along {} ({t} of {})", name(*d), dims[*d].extent));
+        for t in &self.tiles {
+            long.push(format!("tiles along {} ({} of {})", name(t.0), widest(t), dims[t.0].extent));
         }
         if let Some(first) = self.order.first() {
             let d = match first {
                 Axis::Plain(i) => Some(*i),
                 Axis::Lanes => self.lanes.as_ref().map(|(d, _)| *d),
-                Axis::Tile => self.tile.as_ref().map(|(d, _)| *d),
+                Axis::Tile(t) => Some(self.tiles[*t].0),
             };
             long.extend(d.map(|d| format!("shared out over {}", name(d))));
         }

@@ -139,7 +139,7 @@ impl Compiler {
                 return Err(CompileError::Option { option });
             }
         }
-        let target = Target { fma: options.isa.fuses(), vector_registers: options.isa.vector_registers() };
+        let target = Target::of(&options.isa);
         let mut program = assemble(source.clone(), options.level, &target, &mut timer)?;
         let nests: Vec<_> = program.nests.iter_mut().map(|n| std::mem::take(&mut n.nest)).collect();
         let code = timer.time("codegen", || crate::codegen::compile(&nests, &options.isa));

@@ -70,7 +70,7 @@ fn seed_of(name: &str) -> usize {
 }
 
 fn check(g: &Graph, level: Level) -> Assembled {
-    let target = Target { fma: true, vector_registers: 16 };
+    let target = Target::NARROW;
     let program = assemble(g.clone(), level, &target, &mut Timer::default())
         .unwrap_or_else(|e| panic!("{e}\n{}", crate::graph::print::summary(g)));
     let text = crate::graph::print::print(&program.work.graph);

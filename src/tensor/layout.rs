@@ -7,9 +7,9 @@
 
 use super::ty::TensorTy;
 
-/// How many neighbours of the innermost dimension [`Layout::packed`] keeps together: what a register tile of two vectors
-/// of 4 lanes reads at once, so that weights come as one stream.
-pub const BLOCK: usize = 8;
+/// How many neighbours of the innermost dimension lie together where it is cut: a vector of 512 bits, or several narrower
+/// ones side by side, so that weights come as few streams and the pixels of a tile lie in different sets of a cache.
+pub const BLOCK: usize = 16;
 
 /// An order of dimensions, a halo, blocks.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -125,13 +125,13 @@ mod tests {
 
     #[test]
     fn blocks_go_outermost_and_every_element_has_its_place() {
-        let ty = TensorTy::new([("o", 24), ("i", 3)]).expect("small");
+        let ty = TensorTy::new([("o", 48), ("i", 3)]).expect("small");
         let placed = Layout::packed(vec![1, 0], &ty).place(&ty);
-        assert_eq!(placed.element(&[0, 1]), 8);
-        assert_eq!(placed.element(&[7, 2]), 23);
-        assert_eq!(placed.element(&[8, 0]), 24);
+        assert_eq!(placed.element(&[0, 1]), 16);
+        assert_eq!(placed.element(&[15, 2]), 47);
+        assert_eq!(placed.element(&[16, 0]), 48);
         let mut all: Vec<i64> =
-            (0..24).flat_map(|o| (0..3).map(move |i| (o, i))).map(|(o, i)| placed.element(&[o, i])).collect();
+            (0..48).flat_map(|o| (0..3).map(move |i| (o, i))).map(|(o, i)| placed.element(&[o, i])).collect();
         all.sort_unstable();
         assert_eq!(all, (0..placed.len as i64).collect::<Vec<_>>());
         let odd = TensorTy::new([("o", 10), ("i", 3)]).expect("small");

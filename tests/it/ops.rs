@@ -241,19 +241,23 @@ fn interpret(job: &Job) -> Result<(), String> {
         interp::run_all(nest, &mut raw, fma).map_err(named)?;
         let raw = raw.pop().unwrap_or_default();
         job.compare(&format!("interpreter, fma {fma}"), &raw, nest)?;
-        let scheduled = scheduled(nest, fma);
-        check_nest(&scheduled).map_err(|e| named(format!("scheduled: {e}")))?;
-        let mut got = job.ready.bufs.clone();
-        interp::run_all(&scheduled, &mut got, fma).map_err(named)?;
-        if !same_bits(&raw, got.last().map_or(&[], |b| b)) {
-            return Err(named(format!("scheduling changed bits, fma {fma}:\n{}", print::print(&scheduled))));
+        let wide = [(8, 16), (16, 32)].map(|(lanes, vector_registers)| Target { fma, lanes, vector_registers });
+        for target in [Target { fma, ..Target::NARROW }].into_iter().chain(wide.into_iter().filter(|_| fma)) {
+            let scheduled = schedule(nest.clone(), &target).nest;
+            check_nest(&scheduled).map_err(|e| named(format!("scheduled: {e}")))?;
+            let mut got = job.ready.bufs.clone();
+            interp::run_all(&scheduled, &mut got, fma).map_err(named)?;
+            if !same_bits(&raw, got.last().map_or(&[], |b| b)) {
+                let listing = print::print(&scheduled);
+                return Err(named(format!("scheduling changed bits, {target:?}:\n{listing}")));
+            }
         }
     }
     Ok(())
 }
 
 fn scheduled(nest: &Nest, fma: bool) -> Nest {
-    schedule(nest.clone(), &Target { fma, vector_registers: 16 }).nest
+    schedule(nest.clone(), &Target { fma, ..Target::NARROW }).nest
 }
 
 fn same_bits(a: &[f32], b: &[f32]) -> bool {

@@ -12,11 +12,11 @@ use cranelift_codegen::ir::{
 use super::{Math, ROUNDER};
 
 /// `exp(r) = 1 + r + r² p(r)` for `|r| <= ln 2 / 2`.
-const EXP: [f32; 6] =
+pub(in crate::codegen) const EXP: [f32; 6] =
     [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_1e-1];
 
 /// `log(1 + f) = f - f²/2 + f³ p(f)` for `sqrt(1/2) <= 1 + f < sqrt 2`.
-const LOG: [f32; 9] = [
+pub(in crate::codegen) const LOG: [f32; 9] = [
     7.037_683_6e-2,
     -1.151_461e-1,
     1.167_699_9e-1,
@@ -28,9 +28,24 @@ const LOG: [f32; 9] = [
     3.333_333_1e-1,
 ];
 
+/// `erf(x) = x + x p(x²)` for `|x| <= 475/512`.
+pub(in crate::codegen) const ERF_NEAR: [f32; 6] = [
+    -5.967_617_03e-4,
+    4.991_194_23e-3,
+    -2.676_813_49e-2,
+    1.128_199_25e-1,
+    -3.761_253_36e-1,
+    1.283_791_66e-1,
+];
+
+/// `erf(a) = 1 - exp(-a - a p(a))` beyond, `p` in two halves and the last terms.
+pub(in crate::codegen) const ERF_FAR_HIGH: [f32; 2] = [-1.728_534_7e-5, 3.831_972e-4];
+pub(in crate::codegen) const ERF_FAR_LOW: [f32; 2] = [-3.883_964_4e-3, 2.425_462_2e-2];
+pub(in crate::codegen) const ERF_FAR: [f32; 3] = [-1.067_778_8e-1, -6.348_467e-1, -1.287_175_1e-1];
+
 /// `ln 2` as a short number, whose small multiples are exact, and the rest.
-const LN2_HIGH: f32 = 0.693_359_4;
-const LN2_LOW: f32 = -2.121_944_4e-4;
+pub(in crate::codegen) const LN2_HIGH: f32 = 0.693_359_4;
+pub(in crate::codegen) const LN2_LOW: f32 = -2.121_944_4e-4;
 
 /// A number `x` as `n ln 2 + r` with `|r| <= ln 2 / 2`.
 struct Reduced {
@@ -150,24 +165,17 @@ impl Math<'_, '_> {
         let square = self.mul(x, x);
         let near = self.polynomial(
             square,
-            &[
-                -5.967_617_03e-4,
-                4.991_194_23e-3,
-                -2.676_813_49e-2,
-                1.128_199_25e-1,
-                -3.761_253_36e-1,
-                1.283_791_66e-1,
-            ],
+            &ERF_NEAR,
         );
         let near = self.fma(near, x, x);
         // 1 - exp(-size - ..); beyond 4 it is 1.
         let size = self.min_max_constant(false, 4.0, size);
-        let high = self.polynomial(size, &[-1.728_534_7e-5, 3.831_972e-4]);
-        let low = self.polynomial(size, &[-3.883_964_4e-3, 2.425_462_2e-2]);
+        let high = self.polynomial(size, &ERF_FAR_HIGH);
+        let low = self.polynomial(size, &ERF_FAR_LOW);
         let square = self.mul(size, size);
         let p = self.fma(high, square, low);
         let mut far = p;
-        for c in [-1.067_778_8e-1, -6.348_467e-1, -1.287_175_1e-1] {
+        for c in ERF_FAR {
             let c = self.like(x, c);
             far = self.fma(far, size, c);
         }

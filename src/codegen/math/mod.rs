@@ -20,6 +20,10 @@ use cranelift_frontend::FunctionBuilder;
 use super::emit::Features;
 use crate::loops::{BinOp, Cmp, UnOp};
 
+pub(in crate::codegen) use elementary::{
+    ERF_FAR, ERF_FAR_HIGH, ERF_FAR_LOW, ERF_NEAR, EXP, LN2_HIGH, LN2_LOW, LOG,
+};
+
 /// Writes functions into a block.
 pub(super) struct Math<'b, 'f> {
     b: &'b mut FunctionBuilder<'f>,
@@ -27,7 +31,7 @@ pub(super) struct Math<'b, 'f> {
 }
 
 /// 1.5 * 2^23: added to a small number it leaves that number's nearest integer in the low bits.
-const ROUNDER: f32 = 12_582_912.0;
+pub(in crate::codegen) const ROUNDER: f32 = 12_582_912.0;
 
 impl<'b, 'f> Math<'b, 'f> {
     pub(super) fn new(b: &'b mut FunctionBuilder<'f>, features: Features) -> Self {

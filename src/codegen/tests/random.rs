@@ -4,6 +4,7 @@
 use crate::codegen::compile;
 use crate::codegen::tests::levels;
 use crate::kernels::isa::Isa;
+use crate::kernels::x86::Unit;
 use crate::loops::interp::run_all;
 use crate::loops::random::{Rng, data, nest};
 use crate::loops::walk::{each, subst};
@@ -19,10 +20,11 @@ fn shuffle(nest: &mut Nest, stmts: Vec<Stmt>, rng: &mut Rng) -> Vec<Stmt> {
         let mut inner = loop {
             match s {
                 Stmt::For { var, extent, kind: LoopKind::Free, mut body } => {
-                    if extent > LANES && extent.is_multiple_of(LANES) && rng.below(4) > 0 {
+                    let lanes = rng.pick(&[LANES, LANES, 2, 6, 8, 12, 16]);
+                    if extent > lanes && extent.is_multiple_of(lanes) && rng.below(4) > 0 {
                         let part = nest.fresh_var("part");
-                        subst(&mut body, var, &Affine::from(part).plus(var, LANES as i64));
-                        chain.extend([(var, extent / LANES), (part, LANES)]);
+                        subst(&mut body, var, &Affine::from(part).plus(var, lanes as i64));
+                        chain.extend([(var, extent / lanes), (part, lanes)]);
                     } else {
                         chain.push((var, extent));
                     }
@@ -44,7 +46,7 @@ fn shuffle(nest: &mut Nest, stmts: Vec<Stmt>, rng: &mut Rng) -> Vec<Stmt> {
             chain.swap(i, rng.below(i + 1));
         }
         if rng.below(2) == 0 {
-            chain.sort_by_key(|c| std::cmp::Reverse(c.1 == LANES));
+            chain.sort_by_key(|c| std::cmp::Reverse(c.1 == LANES || c.1 >= 12));
         }
         for (var, extent) in chain {
             inner = vec![Stmt::For { var, extent, kind: LoopKind::Free, body: inner }];
@@ -78,7 +80,7 @@ fn shuffled(mut nest: Nest, rng: &mut Rng) -> Nest {
         }
     });
     for (var, extent) in loops.into_iter().rev() {
-        let vector = extent == LANES && rng.below(3) > 0;
+        let vector = (extent == LANES || rng.below(2) == 0) && rng.below(3) > 0;
         let kind = if vector { LoopKind::Vec } else { rng.pick(&[LoopKind::Free, LoopKind::Jam]) };
         set_kind(&mut nest.body, var, kind);
         if verify(&nest).is_err() {
@@ -173,8 +175,10 @@ fn random_nests_compute_what_the_interpreter_does() {
         jams += usize::from(kinds.contains(&LoopKind::Jam));
         vectors += usize::from(kinds.contains(&LoopKind::Vec));
         shared += usize::from(kinds.contains(&LoopKind::Par));
-        // Every nest at the narrowest level and at one other.
-        for isa in [&Isa::baseline(), &levels[seed as usize % levels.len()]] {
+        // Every nest at the narrowest level, at a random one, and at one of those with wide vectors.
+        let wide: Vec<&Isa> = levels.iter().filter(|isa| Unit::of(isa).is_some()).collect();
+        let wide = (!wide.is_empty()).then(|| wide[seed as usize % wide.len()]);
+        for isa in [&Isa::baseline(), &levels[seed as usize % levels.len()]].into_iter().chain(wide) {
             compare(seed, &before, &after, isa, &pools);
         }
     }
