@@ -162,7 +162,9 @@ impl Verifier<'_> {
         let within = |k: LoopKind| self.open.iter().any(|o| o.kind == k);
         let wrong = match kind {
             LoopKind::Par if !self.open.is_empty() => Some("a `par` loop that is not outermost"),
-            LoopKind::Vec if extent > LANES_MAX => Some("a `vec` loop of more lanes than vectors side by side have"),
+            LoopKind::Vec if extent > LANES_MAX => {
+                Some("a `vec` loop of more lanes than vectors side by side have")
+            }
             _ if kind != LoopKind::Serial && within(LoopKind::Vec) => {
                 Some("a loop that is not serial inside a `vec` loop")
             }

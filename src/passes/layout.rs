@@ -162,7 +162,8 @@ fn cut(graph: &Graph, mut chosen: Vec<Layout>) -> Vec<Layout> {
     for id in graph.ids() {
         let value = graph.value(id);
         let (layout, ty) = (&chosen[id.index()], &value.ty);
-        let of_user = graph.outputs.iter().any(|p| p.value == id && *layout == Layout::ordered(p.order.clone()));
+        let of_user =
+            graph.outputs.iter().any(|p| p.value == id && *layout == Layout::ordered(p.order.clone()));
         let activation = matches!(value.def, Def::Op { .. }) && ty.is_activation() && !of_user;
         let pixels: usize = if activation { ty.dims()[2..].iter().product() } else { 1 };
         if pixels > 1 && is_channels_last(layout, ty) && ty.c() > BLOCK && ty.c().is_multiple_of(BLOCK) {

@@ -20,11 +20,8 @@ struct Cache {
 }
 
 /// The first, the second, and a core's part of the third.
-const CACHES: [Cache; 3] = [
-    Cache { bytes: 24e3, rate: 40.0 },
-    Cache { bytes: 700e3, rate: 14.0 },
-    Cache { bytes: 8e6, rate: 5.0 },
-];
+const CACHES: [Cache; 3] =
+    [Cache { bytes: 24e3, rate: 40.0 }, Cache { bytes: 700e3, rate: 14.0 }, Cache { bytes: 8e6, rate: 5.0 }];
 
 /// Loops beyond which not every order is tried.
 const LOOPS_MAX: usize = 5;

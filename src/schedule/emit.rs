@@ -8,7 +8,8 @@ use crate::loops::{Affine, LoopKind, Nest, Stmt, Var};
 
 /// The nest, its outermost loops of kind `outer`.
 pub(super) fn emit(nest: &mut Nest, dims: &[Dim], body: &[Stmt], plan: &Plan, outer: LoopKind) -> Vec<Stmt> {
-    let mut e = Emitter { nest, dims, body, plan, now: Vec::new(), lanes: None, tiles: vec![None; plan.tiles.len()] };
+    let mut e =
+        Emitter { nest, dims, body, plan, now: Vec::new(), lanes: None, tiles: vec![None; plan.tiles.len()] };
     e.loops(&plan.order, outer)
 }
 

@@ -62,8 +62,11 @@ pub(super) struct Plan {
 /// Decides.
 pub(super) fn plan(dims: &[Dim], p: &Profile, target: &Target) -> Plan {
     let vector = vector_loop(dims, p, target);
-    let (lanes, tiles) =
-        if p.reduces() { tiles(dims, p, vector, target) } else { (unrolled(dims, p, vector, target), Vec::new()) };
+    let (lanes, tiles) = if p.reduces() {
+        tiles(dims, p, vector, target)
+    } else {
+        (unrolled(dims, p, vector, target), Vec::new())
+    };
     let mut plan = Plan { lanes, tiles, order: Vec::new() };
     plan.order = order(dims, p, &plan);
     plan
@@ -166,8 +169,8 @@ fn tiles(dims: &[Dim], p: &Profile, vector: Option<usize>, target: &Target) -> (
                     if !(fits && copies <= COPIES_MAX || widest == [1, 1, 1]) {
                         continue;
                     }
-                    let cost = cost(p, &hot, runs, target) * (1.0 + 0.005 * copies as f64)
-                        * outside(dims, on);
+                    let cost =
+                        cost(p, &hot, runs, target) * (1.0 + 0.005 * copies as f64) * outside(dims, on);
                     if best.as_ref().is_none_or(|(least, ..)| cost < *least * 0.999) {
                         let tiled = pair.iter().copied().zip([first.clone(), second.clone()]);
                         best = Some((cost, lane.clone(), tiled.collect()));
@@ -200,8 +203,7 @@ fn vectors(r: &Run, target: &Target) -> usize {
 /// passing by, and one more where a multiply-add cannot take the sum's place.
 fn registers(p: &Profile, hot: &[Hot], size: [usize; 3]) -> usize {
     let sums = p.accumulators * size.iter().product::<usize>();
-    let distinct =
-        |h: &Hot| h.with.iter().zip(size).map(|(w, n)| if *w { n } else { 1 }).product::<usize>();
+    let distinct = |h: &Hot| h.with.iter().zip(size).map(|(w, n)| if *w { n } else { 1 }).product::<usize>();
     let all: usize = hot.iter().map(distinct).sum();
     let most = hot.iter().map(distinct).max().unwrap_or(0);
     let scratch = if p.contraction { 1 } else { 3 };
@@ -236,7 +238,8 @@ fn cost(p: &Profile, hot: &[Hot], runs: [&[Run]; 3], target: &Target) -> f64 {
 
 /// All ways to cut a loop into tiles of nearly equal sizes, larger tiles first.
 fn splits(extent: usize) -> Vec<Vec<Run>> {
-    let mut sizes: Vec<usize> = (1..=TILE_MAX.min(extent)).map(|j| extent.div_ceil(extent.div_ceil(j))).collect();
+    let mut sizes: Vec<usize> =
+        (1..=TILE_MAX.min(extent)).map(|j| extent.div_ceil(extent.div_ceil(j))).collect();
     sizes.dedup();
     sizes.into_iter().rev().map(|jam| runs(extent, jam)).collect()
 }
@@ -329,7 +332,13 @@ fn stored_apart(v: Var, p: &Profile) -> u64 {
 
 impl Plan {
     /// In few words for a table, and in a sentence.
-    pub(super) fn describe(&self, nest: &Nest, dims: &[Dim], p: &Profile, target: &Target) -> (String, String) {
+    pub(super) fn describe(
+        &self,
+        nest: &Nest,
+        dims: &[Dim],
+        p: &Profile,
+        target: &Target,
+    ) -> (String, String) {
         let name = |i: usize| &nest.vars[dims[i].var.index()];
         let widest = |t: &Tiled| t.1.first().map_or(1, |r| r.jam * r.lanes);
         let vector = self.lanes.as_ref().is_some_and(|(_, runs)| runs[0].lanes > 1);
@@ -343,11 +352,16 @@ impl Plan {
             .chain(self.tiles.iter().map(widest))
             .map(|n| n.to_string())
             .collect();
-        let short =
-            if p.reduces() { format!("{family} {} {unit}", sizes.join("x")) } else { format!("{family} {unit}") };
+        let short = if p.reduces() {
+            format!("{family} {} {unit}", sizes.join("x"))
+        } else {
+            format!("{family} {unit}")
+        };
         let mut long: Vec<String> = Vec::new();
         match &self.lanes {
-            Some(l) => long.push(format!("vectors along {} ({} of {})", name(l.0), widest(l), dims[l.0].extent)),
+            Some(l) => {
+                long.push(format!("vectors along {} ({} of {})", name(l.0), widest(l), dims[l.0].extent))
+            }
             None => long.push("no vectors: no loop stores side by side unguarded".to_owned()),
         }
         for t in &self.tiles {

@@ -241,7 +241,8 @@ fn interpret(job: &Job) -> Result<(), String> {
         interp::run_all(nest, &mut raw, fma).map_err(named)?;
         let raw = raw.pop().unwrap_or_default();
         job.compare(&format!("interpreter, fma {fma}"), &raw, nest)?;
-        let wide = [(8, 16), (16, 32)].map(|(lanes, vector_registers)| Target { fma, lanes, vector_registers });
+        let wide =
+            [(8, 16), (16, 32)].map(|(lanes, vector_registers)| Target { fma, lanes, vector_registers });
         for target in [Target { fma, ..Target::NARROW }].into_iter().chain(wide.into_iter().filter(|_| fma)) {
             let scheduled = schedule(nest.clone(), &target).nest;
             check_nest(&scheduled).map_err(|e| named(format!("scheduled: {e}")))?;

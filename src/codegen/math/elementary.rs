@@ -29,14 +29,8 @@ pub(in crate::codegen) const LOG: [f32; 9] = [
 ];
 
 /// `erf(x) = x + x p(x²)` for `|x| <= 475/512`.
-pub(in crate::codegen) const ERF_NEAR: [f32; 6] = [
-    -5.967_617_03e-4,
-    4.991_194_23e-3,
-    -2.676_813_49e-2,
-    1.128_199_25e-1,
-    -3.761_253_36e-1,
-    1.283_791_66e-1,
-];
+pub(in crate::codegen) const ERF_NEAR: [f32; 6] =
+    [-5.967_617_03e-4, 4.991_194_23e-3, -2.676_813_49e-2, 1.128_199_25e-1, -3.761_253_36e-1, 1.283_791_66e-1];
 
 /// `erf(a) = 1 - exp(-a - a p(a))` beyond, `p` in two halves and the last terms.
 pub(in crate::codegen) const ERF_FAR_HIGH: [f32; 2] = [-1.728_534_7e-5, 3.831_972e-4];
@@ -163,10 +157,7 @@ impl Math<'_, '_> {
     pub(super) fn erf(&mut self, x: Value) -> Value {
         let size = self.b.ins().fabs(x);
         let square = self.mul(x, x);
-        let near = self.polynomial(
-            square,
-            &ERF_NEAR,
-        );
+        let near = self.polynomial(square, &ERF_NEAR);
         let near = self.fma(near, x, x);
         // 1 - exp(-size - ..); beyond 4 it is 1.
         let size = self.min_max_constant(false, 4.0, size);

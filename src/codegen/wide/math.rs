@@ -3,8 +3,10 @@
 
 use super::Wide;
 use super::values::Val;
+use crate::codegen::math::{
+    ERF_FAR, ERF_FAR_HIGH, ERF_FAR_LOW, ERF_NEAR, EXP, LN2_HIGH, LN2_LOW, LOG, ROUNDER,
+};
 use crate::kernels::x86::inst::{Compare, Inst, Op, Shift, Src, Unary, V, Width};
-use crate::codegen::math::{ERF_FAR, ERF_FAR_HIGH, ERF_FAR_LOW, ERF_NEAR, EXP, LN2_HIGH, LN2_LOW, LOG, ROUNDER};
 use crate::loops::UnOp;
 
 const SIGN: u32 = 0x8000_0000;
@@ -66,11 +68,28 @@ impl Wide<'_> {
         self.code.push(Inst::Op { op, dst: m, a, b, width });
         let (mask, out) = (self.code.vector(), to(self));
         let unordered = Compare::Unordered;
-        self.code.push(Inst::Select { dst: out, compare: unordered, a, b: Src::V(a), then: a, other: m, mask, width });
+        self.code.push(Inst::Select {
+            dst: out,
+            compare: unordered,
+            a,
+            b: Src::V(a),
+            then: a,
+            other: m,
+            mask,
+            width,
+        });
         out
     }
 
-    pub(super) fn select(&mut self, compare: Compare, a: Val, b: Val, then: Val, other: Val, width: Width) -> V {
+    pub(super) fn select(
+        &mut self,
+        compare: Compare,
+        a: Val,
+        b: Val,
+        then: Val,
+        other: Val,
+        width: Width,
+    ) -> V {
         let (a, b) = (self.vector(a, width), self.src(b, width));
         let (then, other) = (self.vector(then, width), self.vector(other, width));
         let (dst, mask) = (self.code.vector(), self.code.vector());

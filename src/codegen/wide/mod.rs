@@ -114,7 +114,8 @@ impl Wide<'_> {
     }
 
     fn bind(&mut self, var: Var, value: Binding, range: (i64, i64)) -> Emitted<()> {
-        *self.env.vars.get_mut(var.index()).ok_or("an unknown index variable")? = Some(Bound { value, range });
+        *self.env.vars.get_mut(var.index()).ok_or("an unknown index variable")? =
+            Some(Bound { value, range });
         Ok(())
     }
 

@@ -21,7 +21,9 @@ impl Wide<'_> {
     pub(super) fn outermost(&mut self, stmt: &Stmt) -> Emitted<()> {
         self.base_pointers(std::slice::from_ref(stmt));
         match stmt {
-            Stmt::For { var, extent, kind: LoopKind::Par, body } if *extent > 0 => self.par(*var, *extent, body),
+            Stmt::For { var, extent, kind: LoopKind::Par, body } if *extent > 0 => {
+                self.par(*var, *extent, body)
+            }
             _ => self.stmts(std::slice::from_ref(stmt)),
         }
     }
@@ -43,7 +45,8 @@ impl Wide<'_> {
                 }
                 Stmt::If { conds, then } => self.if_(conds, then)?,
                 Stmt::Let { .. } | Stmt::Set { .. } | Stmt::Store { .. } => {
-                    let straight = |s: &Stmt| matches!(s, Stmt::Let { .. } | Stmt::Set { .. } | Stmt::Store { .. });
+                    let straight =
+                        |s: &Stmt| matches!(s, Stmt::Let { .. } | Stmt::Set { .. } | Stmt::Store { .. });
                     let end = stmts[i..].iter().position(|s| !straight(s)).map_or(stmts.len(), |n| i + n);
                     self.straight(&stmts[i..end])?;
                     i = end;
@@ -248,7 +251,9 @@ impl Wide<'_> {
                     return Ok(());
                 }
                 Int::Known(_) => {}
-                Int::Value(reg) => self.code.push(Inst::JumpIf { reg, cond: Cond::Lt, value: 0, label: done }),
+                Int::Value(reg) => {
+                    self.code.push(Inst::JumpIf { reg, cond: Cond::Lt, value: 0, label: done })
+                }
             }
         }
         self.forget();
@@ -265,7 +270,8 @@ impl Wide<'_> {
         for stmt in stmts {
             if let Stmt::Let { reg, value: _ } = stmt {
                 let fresh = (0..self.copies()).map(|_| self.code.vector()).collect();
-                *self.env.regs.get_mut(reg.index()).ok_or("an unknown register")? = Some((self.env.vector, fresh));
+                *self.env.regs.get_mut(reg.index()).ok_or("an unknown register")? =
+                    Some((self.env.vector, fresh));
             }
         }
         for copy in order {

@@ -57,7 +57,8 @@ impl Wide<'_> {
                 Binding::Const(values) => bytes += values[copy] * c * ELEMENT,
             }
         }
-        let pointers = self.env.pointers.get(&Key { buf, terms }).ok_or("an address that was not prepared")?;
+        let pointers =
+            self.env.pointers.get(&Key { buf, terms }).ok_or("an address that was not prepared")?;
         let lanes = self.env.shapes[copy].lanes;
         Ok(Address { pointer: pointers[copy], bytes, lane, lanes })
     }

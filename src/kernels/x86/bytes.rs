@@ -13,7 +13,7 @@ pub(super) enum Rm {
     /// Bytes behind an integer register, and as many more as each lane of a vector register says.
     Lanes { base: u8, disp: i32, index: u8 },
     /// A constant behind the code.
-    Pool(u32),
+    Behind(u32),
 }
 
 /// What selects a vector instruction.
@@ -58,7 +58,7 @@ pub(super) struct Patch {
 pub(super) struct Bytes {
     pub(super) out: Vec<u8>,
     /// Distances to constants.
-    pub(super) pool: Vec<Patch>,
+    pub(super) behind: Vec<Patch>,
 }
 
 impl Bytes {
@@ -75,7 +75,7 @@ impl Bytes {
         let base = match rm {
             Rm::Reg(r) => r,
             Rm::Mem { base, .. } | Rm::Lanes { base, .. } => base,
-            Rm::Pool(_) => 0,
+            Rm::Behind(_) => 0,
         };
         self.byte(0x48 | (reg >> 3 & 1) << 2 | (base >> 3 & 1));
         self.out.extend(op);
@@ -95,7 +95,7 @@ impl Bytes {
             Rm::Reg(r) => (0, r >> 3 & 1),
             Rm::Mem { base, .. } => (0, base >> 3 & 1),
             Rm::Lanes { base, index, .. } => (index >> 3 & 1, base >> 3 & 1),
-            Rm::Pool(_) => (0, 0),
+            Rm::Behind(_) => (0, 0),
         };
         let r = reg >> 3 & 1;
         let l = u8::from(width != Width::X);
@@ -126,7 +126,7 @@ impl Bytes {
             Rm::Reg(r) => (r >> 4 & 1, r >> 3 & 1, second >> 4 & 1),
             Rm::Mem { base, .. } => (0, base >> 3 & 1, second >> 4 & 1),
             Rm::Lanes { base, index, .. } => (index >> 3 & 1, base >> 3 & 1, index >> 4 & 1),
-            Rm::Pool(_) => (0, 0, second >> 4 & 1),
+            Rm::Behind(_) => (0, 0, second >> 4 & 1),
         };
         let l = match width {
             Width::X => 0,
@@ -135,8 +135,7 @@ impl Bytes {
         };
         let p0 = (1 - (reg >> 3 & 1)) << 7 | (1 - x) << 6 | (1 - b) << 5 | (1 - (reg >> 4 & 1)) << 4 | o.map;
         let p1 = o.w << 7 | (!second & 15) << 3 | 4 | o.pp;
-        let p2 =
-            u8::from(lanes.zero) << 7 | l << 5 | u8::from(lanes.spread) << 4 | (1 - v2) << 3 | lanes.k;
+        let p2 = u8::from(lanes.zero) << 7 | l << 5 | u8::from(lanes.spread) << 4 | (1 - v2) << 3 | lanes.k;
         self.out.extend([0x62, p0, p1, p2, o.op]);
         self.operand(reg, rm, lanes.scale.max(1), usize::from(imm.is_some()));
         self.out.extend(imm);
@@ -147,9 +146,9 @@ impl Bytes {
         let reg = (reg & 7) << 3;
         match rm {
             Rm::Reg(r) => self.byte(0xc0 | reg | r & 7),
-            Rm::Pool(to) => {
+            Rm::Behind(to) => {
                 self.byte(reg | 5);
-                self.pool.push(Patch { at: self.out.len(), from: self.out.len() + 4 + imm, to });
+                self.behind.push(Patch { at: self.out.len(), from: self.out.len() + 4 + imm, to });
                 self.int32(0);
             }
             Rm::Mem { base, disp } => {

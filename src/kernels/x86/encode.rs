@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 use super::Unit;
 use super::alloc::{Loc, Places, places};
 use super::bytes::{Bytes, Lanes, Opcode, Patch, Rm};
-use super::inst::{Arg, Code, Cond, G, Inst, Label, Mem, Op, Pooled, Shift, Src, Unary, V, Width};
+use super::inst::{Arg, Code, Cond, G, Inst, Label, Mem, Src, V, Width};
 
-const RAX: u8 = 0;
+pub(super) const RAX: u8 = 0;
 const RCX: u8 = 1;
 const RDX: u8 = 2;
 const RSP: u8 = 4;
@@ -50,7 +50,7 @@ pub fn assemble(code: &Code, unit: Unit) -> Result<Assembled, &'static str> {
         labels: vec![None; code.labels as usize],
         jumps: Vec::new(),
         masks: BTreeMap::new(),
-        pool: code.pool.clone(),
+        behind: code.behind.clone(),
         spread: BTreeMap::new(),
     };
     e.prologue(code);
@@ -68,9 +68,9 @@ pub fn assemble(code: &Code, unit: Unit) -> Result<Assembled, &'static str> {
     e.finish()
 }
 
-struct Encoder {
-    b: Bytes,
-    evex: bool,
+pub(super) struct Encoder {
+    pub(super) b: Bytes,
+    pub(super) evex: bool,
     first_carrier: u8,
     vector_base: i32,
     places: Places,
@@ -78,8 +78,8 @@ struct Encoder {
     jumps: Vec<Patch>,
     /// Which mask register holds which count of lanes.
     masks: BTreeMap<u8, u8>,
-    pool: Vec<Vec<u8>>,
-    /// Numbers of pooled constants that stand in all lanes.
+    pub(super) behind: Vec<Vec<u8>>,
+    /// Numbers of constant constants that stand in all lanes.
     spread: BTreeMap<u32, u32>,
 }
 
@@ -131,16 +131,17 @@ impl Encoder {
     fn finish(mut self) -> Result<Assembled, &'static str> {
         let code = self.b.out.len();
         let mut starts = Vec::new();
-        for p in &self.pool {
+        for p in &self.behind {
             let align = p.len().next_power_of_two().min(64);
             let at = self.b.out.len().next_multiple_of(align.max(4));
             self.b.out.resize(at, 0xcc);
             starts.push(at);
             self.b.out.extend(p);
         }
-        let pooled = std::mem::take(&mut self.b.pool).into_iter().map(|p| (p, starts.get(p.to as usize).copied()));
+        let constant =
+            std::mem::take(&mut self.b.behind).into_iter().map(|p| (p, starts.get(p.to as usize).copied()));
         let jumps = std::mem::take(&mut self.jumps).into_iter().map(|p| (p, self.labels[p.to as usize]));
-        for (patch, target) in pooled.chain(jumps).collect::<Vec<_>>() {
+        for (patch, target) in constant.chain(jumps).collect::<Vec<_>>() {
             let target = target.ok_or("a jump to nowhere")?;
             let distance = target as i64 - patch.from as i64;
             let distance = i32::try_from(distance).map_err(|_| "a function of more than 2 GiB")?;
@@ -154,7 +155,7 @@ impl Encoder {
     }
 
     /// The register of `g`, loaded into `carrier` if it lies in the frame.
-    fn get(&mut self, g: G, carrier: u8) -> u8 {
+    pub(super) fn get(&mut self, g: G, carrier: u8) -> u8 {
         match self.places.integers[g.0 as usize] {
             Loc::Reg(r) => r,
             Loc::Slot(s) => {
@@ -198,7 +199,7 @@ impl Encoder {
         self.vector(o, width, v, 0, place, Lanes { scale: 64, ..Lanes::default() }, None);
     }
 
-    fn vget(&mut self, v: V, carrier: u8) -> u8 {
+    pub(super) fn vget(&mut self, v: V, carrier: u8) -> u8 {
         match self.places.vectors[v.0 as usize] {
             Loc::Reg(r) => r,
             Loc::Slot(s) => {
@@ -209,14 +210,14 @@ impl Encoder {
         }
     }
 
-    fn vto(&self, v: V, carrier: u8) -> u8 {
+    pub(super) fn vto(&self, v: V, carrier: u8) -> u8 {
         match self.places.vectors[v.0 as usize] {
             Loc::Reg(r) => r,
             Loc::Slot(_) => self.first_carrier + carrier,
         }
     }
 
-    fn vput(&mut self, v: V, from: u8) {
+    pub(super) fn vput(&mut self, v: V, from: u8) {
         if let Loc::Slot(s) = self.places.vectors[v.0 as usize] {
             let to = self.vector_slot(s);
             self.move_vector(0x11, from, to);
@@ -225,7 +226,16 @@ impl Encoder {
 
     /// A vector instruction in the encoding of the unit.
     #[allow(clippy::too_many_arguments, reason = "the fields of an encoding")]
-    fn vector(&mut self, o: Opcode, width: Width, reg: u8, second: u8, rm: Rm, lanes: Lanes, imm: Option<u8>) {
+    pub(super) fn vector(
+        &mut self,
+        o: Opcode,
+        width: Width,
+        reg: u8,
+        second: u8,
+        rm: Rm,
+        lanes: Lanes,
+        imm: Option<u8>,
+    ) {
         if self.evex {
             self.b.evex(o, width, reg, second, rm, lanes, imm);
         } else {
@@ -233,40 +243,40 @@ impl Encoder {
         }
     }
 
-    fn mem(&mut self, m: Mem) -> Rm {
+    pub(super) fn mem(&mut self, m: Mem) -> Rm {
         Rm::Mem { base: self.get(m.base, RAX), disp: m.disp }
     }
 
     /// An operand that may lie in memory, and how it is spread; `carrier` for a vector from the frame.
-    fn src(&mut self, s: Src, width: Width, carrier: u8) -> (Rm, Lanes) {
+    pub(super) fn src(&mut self, s: Src, width: Width, carrier: u8) -> (Rm, Lanes) {
         let whole = Lanes { scale: 4 * width.lanes() as i32, ..Lanes::default() };
         let one = Lanes { scale: 4, spread: true, ..Lanes::default() };
         match s {
             Src::V(v) => (Rm::Reg(self.vget(v, carrier)), whole),
             Src::Mem(m) => (self.mem(m), whole),
             Src::Spread(m) => (self.mem(m), one),
-            Src::Const(bits) => (Rm::Pool(self.constant(bits)), if self.evex { one } else { whole }),
+            Src::Const(bits) => (Rm::Behind(self.constant(bits)), if self.evex { one } else { whole }),
         }
     }
 
     /// A constant that stands in all lanes of an operand: once with AVX-512, which spreads it, else as a vector.
     fn constant(&mut self, bits: u32) -> u32 {
         let times = if self.evex { 1 } else { 8 };
-        let pool = &mut self.pool;
+        let behind = &mut self.behind;
         *self.spread.entry(bits).or_insert_with(|| {
-            pool.push(std::iter::repeat_n(bits.to_le_bytes(), times).flatten().collect());
-            pool.len() as u32 - 1
+            behind.push(std::iter::repeat_n(bits.to_le_bytes(), times).flatten().collect());
+            behind.len() as u32 - 1
         })
     }
 
-    fn set_mask(&mut self, k: u8, lanes: u8) {
+    pub(super) fn set_mask(&mut self, k: u8, lanes: u8) {
         self.b.byte(0xb8);
         self.b.int32((1i32 << lanes) - 1);
         self.b.vex(Opcode { map: 1, pp: 0, w: 0, op: 0x92 }, Width::X, k, 0, Rm::Reg(RAX), None);
     }
 
     /// The mask register of a count of lanes. Uses rax.
-    fn mask(&mut self, lanes: u8) -> u8 {
+    pub(super) fn mask(&mut self, lanes: u8) -> u8 {
         match self.masks.get(&lanes) {
             Some(k) => *k,
             None => {
@@ -352,7 +362,9 @@ impl Encoder {
                 // The prefix of wide operands does no harm, and its bits name the register.
                 self.b.wide(&[0x0f, 0x18], 1, Rm::Mem { base, disp }, 0);
             }
-            Inst::Load { .. } | Inst::Store { .. } | Inst::Gather { .. } | Inst::Vector { .. } => self.memory(inst),
+            Inst::Load { .. } | Inst::Store { .. } | Inst::Gather { .. } | Inst::Vector { .. } => {
+                self.memory(inst)
+            }
             Inst::Op { .. }
             | Inst::Unary { .. }
             | Inst::Shift { .. }
@@ -442,7 +454,7 @@ impl Encoder {
             }
             Inst::Table { dst, table, index } => {
                 let i = self.get(*index, RAX);
-                self.b.wide(&[0x8d], RCX, Rm::Pool(table.0), 0);
+                self.b.wide(&[0x8d], RCX, Rm::Behind(table.0), 0);
                 let r = self.to(*dst, RAX);
                 self.b.load_indexed(r, RCX, i);
                 self.put(*dst, r);
@@ -450,201 +462,7 @@ impl Encoder {
             _ => {}
         }
     }
-
-    fn memory(&mut self, inst: &Inst) {
-        let plain = |op| Opcode { map: 1, pp: 0, w: 0, op };
-        match inst {
-            Inst::Load { dst, mem, width, lanes, mask } => {
-                let r = self.vto(*dst, 0);
-                self.move_lanes(false, r, *mem, *width, *lanes, *mask);
-                self.vput(*dst, r);
-            }
-            Inst::Store { src, mem, width, lanes, mask } => {
-                let r = self.vget(*src, 0);
-                self.move_lanes(true, r, *mem, *width, *lanes, *mask);
-            }
-            Inst::Vector { dst, from, width } => {
-                let r = self.vto(*dst, 0);
-                let whole = Lanes { scale: 4 * width.lanes() as i32, ..Lanes::default() };
-                self.vector(plain(0x10), *width, r, 0, Rm::Pool(from.0), whole, None);
-                self.vput(*dst, r);
-            }
-            Inst::Gather { dst, mem, offsets, width, lanes, index, mask } => {
-                self.gather(*dst, *mem, *offsets, *width, *lanes, [*index, *mask]);
-            }
-            _ => {}
-        }
-    }
-
-    fn gather(&mut self, dst: V, mem: Mem, offsets: Pooled, width: Width, lanes: u8, [index, mask]: [V; 2]) {
-        let whole = Lanes { scale: 4 * width.lanes() as i32, ..Lanes::default() };
-        let plain = |op| Opcode { map: 1, pp: 0, w: 0, op };
-        let r = self.vto(dst, 0);
-        let i = self.vto(index, 1);
-        self.vector(plain(0x10), width, i, 0, Rm::Pool(offsets.0), whole, None);
-        // What is not gathered is 0.
-        self.vector(plain(0x57), width, r, r, Rm::Reg(r), whole, None);
-        let o = Opcode { map: 2, pp: 1, w: 0, op: 0x92 };
-        if self.evex {
-            self.set_mask(1, lanes);
-            let base = self.get(mem.base, RAX);
-            let rm = Rm::Lanes { base, disp: mem.disp, index: i };
-            self.b.evex(o, width, r, 0, rm, Lanes { k: 1, scale: 4, ..Lanes::default() }, None);
-        } else {
-            let m = self.vto(mask, 2);
-            let bits = (0..8u8).flat_map(|l| if l < lanes { [0xff; 4] } else { [0; 4] }).collect();
-            self.pool.push(bits);
-            let pooled = Rm::Pool(self.pool.len() as u32 - 1);
-            self.vector(plain(0x10), width, m, 0, pooled, whole, None);
-            let base = self.get(mem.base, RAX);
-            let rm = Rm::Lanes { base, disp: mem.disp, index: i };
-            self.b.vex(o, width, r, m, rm, None);
-        }
-        self.vput(dst, r);
-    }
-
-    /// The first `lanes` of a vector from or to memory.
-    fn move_lanes(&mut self, store: bool, r: u8, mem: Mem, width: Width, lanes: u8, mask: Option<V>) {
-        let plain = |op| Opcode { map: 1, pp: 0, w: 0, op };
-        let direction = u8::from(store);
-        if usize::from(lanes) == width.lanes() {
-            let rm = self.mem(mem);
-            let whole = Lanes { scale: 4 * width.lanes() as i32, ..Lanes::default() };
-            self.vector(plain(0x10 + direction), width, r, 0, rm, whole, None);
-        } else if lanes == 1 {
-            let rm = self.mem(mem);
-            let one = Lanes { scale: 4, ..Lanes::default() };
-            self.vector(Opcode { map: 1, pp: 2, w: 0, op: 0x10 + direction }, Width::X, r, 0, rm, one, None);
-        } else if self.evex {
-            let k = self.mask(lanes);
-            let rm = self.mem(mem);
-            let some = Lanes { k, zero: !store, scale: 4 * width.lanes() as i32, spread: false };
-            self.vector(plain(0x10 + direction), width, r, 0, rm, some, None);
-        } else if let Some(mask) = mask {
-            let m = self.vget(mask, 1);
-            let rm = self.mem(mem);
-            let op = if store { 0x2e } else { 0x2c };
-            self.b.vex(Opcode { map: 2, pp: 1, w: 0, op }, width, r, m, rm, None);
-        }
-    }
-
-    fn arithmetic(&mut self, inst: &Inst) {
-        let plain = |op| Opcode { map: 1, pp: 0, w: 0, op };
-        match inst {
-            Inst::Op { op, dst, a, b, width } => {
-                let x = self.vget(*a, 1);
-                let (rm, lanes) = self.src(*b, *width, 2);
-                let r = self.vto(*dst, 0);
-                let o = match op {
-                    Op::Add => plain(0x58),
-                    Op::Mul => plain(0x59),
-                    Op::Sub => plain(0x5c),
-                    Op::Min => plain(0x5d),
-                    Op::Div => plain(0x5e),
-                    Op::Max => plain(0x5f),
-                    Op::And => plain(0x54),
-                    Op::AndNot => plain(0x55),
-                    Op::Or => plain(0x56),
-                    Op::Xor => plain(0x57),
-                    Op::IntAdd => Opcode { pp: 1, ..plain(0xfe) },
-                    Op::IntSub => Opcode { pp: 1, ..plain(0xfa) },
-                    Op::IntMul => Opcode { map: 2, pp: 1, w: 0, op: 0x40 },
-                };
-                self.vector(o, *width, r, x, rm, lanes, None);
-                self.vput(*dst, r);
-            }
-            Inst::Unary { op, dst, src, width } => self.unary(*op, *dst, *src, *width),
-            Inst::Shift { by, dst, src, bits, width } => {
-                let x = self.vget(*src, 1);
-                let r = self.vto(*dst, 0);
-                let group = match by {
-                    Shift::Right => 2,
-                    Shift::Arithmetic => 4,
-                    Shift::Left => 6,
-                };
-                let lanes = Lanes { scale: 64, ..Lanes::default() };
-                self.vector(Opcode { pp: 1, ..plain(0x72) }, *width, group, r, Rm::Reg(x), lanes, Some(*bits));
-                self.vput(*dst, r);
-            }
-            Inst::Fma { acc, a, b, width } => {
-                let x = self.vget(*a, 1);
-                let (rm, lanes) = self.src(*b, *width, 2);
-                let r = self.vget(*acc, 0);
-                self.vector(Opcode { map: 2, pp: 1, w: 0, op: 0xb8 }, *width, r, x, rm, lanes, None);
-                self.vput(*acc, r);
-            }
-            Inst::Number { dst, src, width } => {
-                let from = self.get(*src, RAX);
-                let r = self.vto(*dst, 0);
-                let whole = Lanes { scale: 8, ..Lanes::default() };
-                self.vector(plain(0x57), Width::X, r, r, Rm::Reg(r), whole, None);
-                let o = Opcode { map: 1, pp: 2, w: 1, op: 0x2a };
-                self.vector(o, Width::X, r, r, Rm::Reg(from), whole, None);
-                self.vector(BROADCAST, *width, r, 0, Rm::Reg(r), whole, None);
-                self.vput(*dst, r);
-            }
-            Inst::Select { .. } => self.select(inst),
-            _ => {}
-        }
-    }
-
-    fn unary(&mut self, op: Unary, dst: V, src: Src, width: Width) {
-        let plain = |op| Opcode { map: 1, pp: 0, w: 0, op };
-        let round = Opcode { map: 3, pp: 1, w: 0, op: 0x08 };
-        let (rm, lanes) = self.src(src, width, 1);
-        let r = self.vto(dst, 0);
-        let one = Lanes { scale: 4, ..Lanes::default() };
-        match (op, src) {
-            (Unary::Sqrt, _) => self.vector(plain(0x51), width, r, 0, rm, lanes, None),
-            (Unary::FromInt, _) => self.vector(plain(0x5b), width, r, 0, rm, lanes, None),
-            // Nearest, down, up; exceptions stay quiet.
-            (Unary::Round, _) => self.vector(round, width, r, 0, rm, lanes, Some(8)),
-            (Unary::Floor, _) => self.vector(round, width, r, 0, rm, lanes, Some(9)),
-            (Unary::Ceil, _) => self.vector(round, width, r, 0, rm, lanes, Some(10)),
-            (Unary::Lane0, _) | (Unary::Move, Src::Spread(_) | Src::Const(_)) => {
-                let one_only = width == Width::X && matches!((op, src), (Unary::Move, Src::Const(_)));
-                // A constant lies spread already where instructions do not spread.
-                let o = if one_only && !self.evex { plain(0x10) } else { BROADCAST };
-                self.vector(o, width, r, 0, rm, one, None);
-            }
-            (Unary::Move, Src::V(_)) => {
-                if let Rm::Reg(x) = rm
-                    && x != r
-                {
-                    self.vector(plain(0x28), width, r, 0, rm, lanes, None);
-                }
-            }
-            (Unary::Move, Src::Mem(_)) => self.vector(plain(0x10), width, r, 0, rm, lanes, None),
-        }
-        self.vput(dst, r);
-    }
-
-    fn select(&mut self, inst: &Inst) {
-        let Inst::Select { dst, compare, a, b, then, other, mask, width } = inst else { return };
-        let compare_o = Opcode { map: 1, pp: 0, w: 0, op: 0xc2 };
-        let x = self.vget(*a, 1);
-        let (rm, lanes) = self.src(*b, *width, 2);
-        if self.evex {
-            self.b.evex(compare_o, *width, 1, x, rm, lanes, Some(*compare as u8));
-            let (then, other) = (self.vget(*then, 3), self.vget(*other, 4));
-            let r = self.vto(*dst, 0);
-            let blend = Opcode { map: 2, pp: 1, w: 0, op: 0x65 };
-            let some = Lanes { k: 1, scale: 64, ..Lanes::default() };
-            self.b.evex(blend, *width, r, other, Rm::Reg(then), some, None);
-            self.vput(*dst, r);
-        } else {
-            let m = self.vto(*mask, 0);
-            self.b.vex(compare_o, *width, m, x, rm, Some(*compare as u8));
-            let (then, other) = (self.vget(*then, 3), self.vget(*other, 4));
-            let r = self.vto(*dst, 0);
-            let blend = Opcode { map: 3, pp: 1, w: 0, op: 0x4a };
-            self.b.vex(blend, *width, r, other, Rm::Reg(then), Some(m << 4));
-            self.vput(*dst, r);
-        }
-    }
 }
-
-const BROADCAST: Opcode = Opcode { map: 2, pp: 1, w: 0, op: 0x18 };
 
 /// The count of lanes that an access masks.
 fn partial(inst: &Inst) -> Option<u8> {

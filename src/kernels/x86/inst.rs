@@ -14,7 +14,7 @@ pub struct Label(pub u32);
 
 /// A constant behind the code, by number (see [`Code::constant`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pooled(pub u32);
+pub struct Constant(pub u32);
 
 /// Bits of a vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -168,54 +168,165 @@ pub enum Arg {
 #[allow(missing_docs, reason = "each says in its own line what it does")]
 pub enum Inst {
     /// `dst = value`
-    Imm { dst: G, value: i64 },
+    Imm {
+        dst: G,
+        value: i64,
+    },
     /// `dst = src`
-    Copy { dst: G, src: G },
+    Copy {
+        dst: G,
+        src: G,
+    },
     /// An argument of the function.
-    Arg { dst: G, arg: Arg },
+    Arg {
+        dst: G,
+        arg: Arg,
+    },
     /// `reg += value`
-    AddImm { reg: G, value: i64 },
+    AddImm {
+        reg: G,
+        value: i64,
+    },
     /// `reg += src`
-    Add { reg: G, src: G },
+    Add {
+        reg: G,
+        src: G,
+    },
     /// `dst = src * value`
-    MulImm { dst: G, src: G, value: i64 },
+    MulImm {
+        dst: G,
+        src: G,
+        value: i64,
+    },
     /// `reg >>= by`, the sign following if `signed`
-    Shr { reg: G, by: u8, signed: bool },
+    Shr {
+        reg: G,
+        by: u8,
+        signed: bool,
+    },
     /// `reg &= value`
-    And { reg: G, value: i32 },
+    And {
+        reg: G,
+        value: i32,
+    },
     /// `reg = floor(reg / by)`, slowly.
-    FloorDiv { reg: G, by: i64 },
+    FloorDiv {
+        reg: G,
+        by: i64,
+    },
     /// `dst = table[index]` of 64-bit integers.
-    Table { dst: G, table: Pooled, index: G },
+    Table {
+        dst: G,
+        table: Constant,
+        index: G,
+    },
     /// Asks for the line of an address.
-    Prefetch { mem: Mem },
-    Bind { label: Label },
-    Jump { label: Label },
+    Prefetch {
+        mem: Mem,
+    },
+    Bind {
+        label: Label,
+    },
+    Jump {
+        label: Label,
+    },
     /// Jumps if `reg cond value`.
-    JumpIf { reg: G, cond: Cond, value: i32, label: Label },
+    JumpIf {
+        reg: G,
+        cond: Cond,
+        value: i32,
+        label: Label,
+    },
     /// Jumps if `reg cond other`.
-    JumpCmp { reg: G, cond: Cond, other: G, label: Label },
+    JumpCmp {
+        reg: G,
+        cond: Cond,
+        other: G,
+        label: Label,
+    },
     /// `reg -= 1`, and jumps while it is not 0.
-    CountDown { reg: G, label: Label },
+    CountDown {
+        reg: G,
+        label: Label,
+    },
     /// What follows is repeated, up to the matching `Close`.
     Open,
     Close,
     /// `mask`: the lanes, in AVX2 and where they are not all.
-    Load { dst: V, mem: Mem, width: Width, lanes: u8, mask: Option<V> },
-    Store { src: V, mem: Mem, width: Width, lanes: u8, mask: Option<V> },
+    Load {
+        dst: V,
+        mem: Mem,
+        width: Width,
+        lanes: u8,
+        mask: Option<V>,
+    },
+    Store {
+        src: V,
+        mem: Mem,
+        width: Width,
+        lanes: u8,
+        mask: Option<V>,
+    },
     /// Lane `l` from `offsets[l]` bytes behind `mem`.
-    Gather { dst: V, mem: Mem, offsets: Pooled, width: Width, lanes: u8, index: V, mask: V },
-    Op { op: Op, dst: V, a: V, b: Src, width: Width },
-    Unary { op: Unary, dst: V, src: Src, width: Width },
-    Shift { by: Shift, dst: V, src: V, bits: u8, width: Width },
+    Gather {
+        dst: V,
+        mem: Mem,
+        offsets: Constant,
+        width: Width,
+        lanes: u8,
+        index: V,
+        mask: V,
+    },
+    Op {
+        op: Op,
+        dst: V,
+        a: V,
+        b: Src,
+        width: Width,
+    },
+    Unary {
+        op: Unary,
+        dst: V,
+        src: Src,
+        width: Width,
+    },
+    Shift {
+        by: Shift,
+        dst: V,
+        src: V,
+        bits: u8,
+        width: Width,
+    },
     /// `acc += a * b`, rounded once.
-    Fma { acc: V, a: V, b: Src, width: Width },
+    Fma {
+        acc: V,
+        a: V,
+        b: Src,
+        width: Width,
+    },
     /// `dst = if a compare b { then } else { other }`; `mask` is for the comparison's own use.
-    Select { dst: V, compare: Compare, a: V, b: Src, then: V, other: V, mask: V, width: Width },
-    /// A pooled vector.
-    Vector { dst: V, from: Pooled, width: Width },
+    Select {
+        dst: V,
+        compare: Compare,
+        a: V,
+        b: Src,
+        then: V,
+        other: V,
+        mask: V,
+        width: Width,
+    },
+    /// A constant vector.
+    Vector {
+        dst: V,
+        from: Constant,
+        width: Width,
+    },
     /// An integer as a number in all lanes.
-    Number { dst: V, src: G, width: Width },
+    Number {
+        dst: V,
+        src: G,
+        width: Width,
+    },
 }
 
 /// How an instruction uses a register.
@@ -236,7 +347,9 @@ impl Inst {
         let mut all = |list: &[Reg]| list.iter().for_each(|r| f(*r));
         match self {
             Inst::Imm { dst, value: _ } | Inst::Arg { dst, arg: _ } => all(&[Reg::G(*dst)]),
-            Inst::Copy { dst, src } | Inst::MulImm { dst, src, value: _ } => all(&[Reg::G(*dst), Reg::G(*src)]),
+            Inst::Copy { dst, src } | Inst::MulImm { dst, src, value: _ } => {
+                all(&[Reg::G(*dst), Reg::G(*src)])
+            }
             Inst::AddImm { reg, value: _ }
             | Inst::Shr { reg, by: _, signed: _ }
             | Inst::And { reg, value: _ }
@@ -285,7 +398,7 @@ pub struct Code {
     pub(super) integers: u32,
     pub(super) vectors: u32,
     pub(super) labels: u32,
-    pub(super) pool: Vec<Vec<u8>>,
+    pub(super) behind: Vec<Vec<u8>>,
 }
 
 impl Code {
@@ -313,13 +426,13 @@ impl Code {
     }
 
     /// Bytes behind the code; equal ones are kept once.
-    pub fn constant(&mut self, bytes: Vec<u8>) -> Pooled {
-        let found = self.pool.iter().position(|p| *p == bytes);
+    pub fn constant(&mut self, bytes: Vec<u8>) -> Constant {
+        let found = self.behind.iter().position(|p| *p == bytes);
         let at = found.unwrap_or_else(|| {
-            self.pool.push(bytes);
-            self.pool.len() - 1
+            self.behind.push(bytes);
+            self.behind.len() - 1
         });
-        Pooled(at as u32)
+        Constant(at as u32)
     }
 
     /// How many instructions there are.

@@ -2,7 +2,7 @@
 //! goes in, position-independent bytes of one function come out.
 //!
 //! [`inst`] says what instructions there are, [`alloc`] gives each register a place (the ones used most in the deepest
-//! loops first, what does not fit lies in the frame), [`encode`] writes bytes through [`bytes`], which knows the VEX and
+//! loops first, what does not fit lies in the frame), [`encode`] and [`vectors`] write bytes through [`bytes`], which knows the VEX and
 //! EVEX encodings. Constants and tables stand behind the code. Absent on purpose: whatever compiled loops never need.
 //!
 //! Two sets of instructions, chosen by [`Unit`]: AVX2 with FMA (16 registers of 256 bits, VEX), and AVX-512 (32 of 512, EVEX,
@@ -14,6 +14,7 @@ mod encode;
 pub mod inst;
 #[cfg(test)]
 mod tests;
+mod vectors;
 
 pub use encode::{Assembled, assemble};
 
