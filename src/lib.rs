@@ -40,6 +40,7 @@ pub mod facts;
 pub mod grad;
 pub mod graph;
 pub mod passes;
+pub mod train;
 
 pub mod loops;
 pub mod lower;
@@ -54,6 +55,9 @@ pub mod session;
 
 #[cfg(feature = "data")]
 pub mod data;
+
+#[cfg(all(feature = "data", feature = "safetensors"))]
+pub mod trainer;
 
 #[cfg(feature = "cli")]
 pub mod cli;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::args::{Check, Program, Target};
+use super::args::{Check, Program, Target, Tuning};
 use super::out::{Failure, Out};
 use super::source;
 use crate::session::onnx::Shapes;
@@ -49,6 +49,16 @@ pub(super) fn targeted(program: &Program, target: &Target, seed: u64) -> Result<
     let isa = Isa::named(&target.cpu).map_err(|e| Failure::Coded(codes::E0801, e.to_string()))?;
     let options = options(program).isa(isa).seed(seed);
     Ok(if target.threads == 0 { options } else { options.threads(target.threads as usize) })
+}
+
+/// What training options mean to the compiler; batch and seed are the program's.
+///
+/// # Errors
+/// As [`targeted`].
+pub(super) fn tuned(tuning: &Tuning) -> Result<Options, Failure> {
+    let program =
+        Program { net: None, batch: 1, set: tuning.set.clone(), shape: Vec::new(), stdin_filename: None };
+    targeted(&program, &tuning.target, 0)
 }
 
 /// Reads and checks one program, and reports what is wrong with it.

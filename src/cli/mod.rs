@@ -19,6 +19,7 @@ mod run;
 mod source;
 mod table;
 mod tokens;
+mod train;
 mod weights;
 
 use std::process::ExitCode;
@@ -77,6 +78,8 @@ fn dispatch(command: Command, out: Out) -> Result<(), Failure> {
         Command::Completions(args) => completions::run(&args, out),
         Command::Doctor(args) => doctor::run(&args, out),
         Command::Check(args) => check::run(&args, out),
+        Command::Train(args) => train::run(&args, out),
+        Command::Eval(args) => train::eval(&args, out),
         Command::Fmt(args) => fmt::run(&args, out),
         Command::Repl(args) => repl::run(&args, out),
         Command::Compile(args) => compile::run(&args, out),

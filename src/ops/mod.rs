@@ -113,6 +113,7 @@ ops! {
     MatMul(matmul::MatMul),
     Norm(norm::Norm),
     NormGrad(norm_grad::NormGrad),
+    Optim(optim::Optim),
     Pad(pad::Pad),
     Permute(permute::Permute),
     Pointwise(pointwise::Pointwise),

@@ -18,6 +18,7 @@ pub mod options;
 pub mod ports;
 pub mod profile;
 pub mod report;
+pub mod retune;
 pub mod simulate;
 #[cfg(test)]
 mod state_tests;

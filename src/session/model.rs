@@ -237,6 +237,10 @@ impl Model {
         Ok(done?)
     }
 
+    pub(super) fn executor_arc(&self) -> Arc<dyn Executor + Send + Sync> {
+        self.executor.clone()
+    }
+
     pub(super) fn executor(&self) -> &dyn Executor {
         &*self.executor
     }

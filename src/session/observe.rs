@@ -132,6 +132,49 @@ impl Model {
         Ok(Outputs::of(&compiled.outputs, data.outputs))
     }
 
+    /// The first value that is not finite in a run from the present weights, as `conv `c1``; weights stay as they are, and
+    /// an input or a weight that is not finite comes first. `None` when all are.
+    ///
+    /// # Errors
+    /// As [`Model::run`].
+    pub fn first_not_finite(&self, inputs: &[(&str, TensorView<'_>)]) -> Result<Option<String>, RunError> {
+        let compiled = self.compiled.clone();
+        let inputs = arrange_all(&compiled.inputs, inputs)?;
+        let wild = |data: &[f32]| data.iter().any(|x| !x.is_finite());
+        if let Some(i) = inputs.iter().position(|i| wild(i)) {
+            return Ok(Some(format!("in input `{}`", compiled.inputs[i].name)));
+        }
+        for info in self.weights() {
+            if self.weight(&info.name)?.is_some_and(|w| wild(w.data())) {
+                return Ok(Some(format!("in weight `{}`", info.name)));
+            }
+        }
+        let mut outputs: Vec<Vec<f32>> = compiled.outputs.iter().map(|p| vec![0.0; p.len()]).collect();
+        let mut found = None;
+        let executor = self.executor_arc();
+        let mut see = |step: usize, view: &crate::runtime::call::View<'_>| {
+            let step = &compiled.program.steps[compiled.run_steps[step]];
+            if found.is_none() && wild(view.buf(step.reads.len())) {
+                // The first of what was fused: the layer that users know.
+                let value = compiled.program.work.graph.value(step.root);
+                let kind = match &value.def {
+                    Def::Op { op, .. } => op.rules().kind(),
+                    Def::Input(_) | Def::Param { .. } | Def::Const(_) => "value",
+                };
+                found = Some(format!("`{}` (a `{kind}`)", value.name));
+            }
+        };
+        let run = |memory: crate::runtime::program::Memory<'_>| {
+            compiled.run.run_observed(memory, &*executor, &mut see)
+        };
+        if self.is_stateful() {
+            self.clone().with_state(&inputs, &mut outputs, run)?;
+        } else {
+            self.with_memory(&inputs, &mut outputs, run)?;
+        }
+        Ok(found)
+    }
+
     /// The values of the source graph that steps of a run store.
     fn reference(&self, inputs: &[&[f32]]) -> Result<BTreeMap<ValueId, Array>, RunError> {
         let compiled = &*self.compiled;

@@ -88,17 +88,17 @@ impl TensorTy {
 
     /// Grid extents of an activation.
     pub fn grid_dims(&self) -> &[usize] {
-        &self.dims[2..]
+        self.dims.get(2..).unwrap_or_default()
     }
 
     /// Grid axis names of an activation.
     pub fn grid_names(&self) -> &[Name] {
-        &self.names[2..]
+        self.names.get(2..).unwrap_or_default()
     }
 
     /// Number of grid axes of an activation.
     pub fn rank(&self) -> usize {
-        self.dims.len() - 2
+        self.dims.len().saturating_sub(2)
     }
 
     /// The position of the dimension called `name`.

@@ -1,0 +1,59 @@
+//! `cnnc eval`: the loss and the metrics of a `train` item, on the test part (or another), from trained weights.
+
+use std::collections::BTreeMap;
+
+use super::{failure, figures, files, open};
+use crate::cli::args::{Eval, Part};
+use crate::cli::out::{Failure, Out};
+use crate::formats::FormatError;
+use crate::formats::safetensors::Weights;
+use crate::support::codes;
+use crate::tensor::owned::Tensor;
+
+pub(crate) fn run(args: &Eval, out: Out) -> Result<(), Failure> {
+    let path = files::weights_of(&args.weights);
+    let bad = |e: FormatError| match e {
+        FormatError::Io(e) => Failure::io(path.display(), &e),
+        other => Failure::Coded(codes::E0502, format!("{}: {other}", path.display())),
+    };
+    let mut weights = Weights::open(&path).map_err(bad)?;
+    let mut trainer = open(&args.tuning, &[], out)?;
+    let mut given: BTreeMap<String, Tensor> = BTreeMap::new();
+    let wanted = trainer.weights().map_err(|e| failure(e, None, out))?;
+    for (name, now) in wanted {
+        let shown = path.display();
+        let Some(array) = weights.read(&name).map_err(bad)? else {
+            return Err(Failure::Coded(codes::E0503, format!("{shown}: there is no weight `{name}`")));
+        };
+        if array.dims != now.dims() {
+            let message = format!("{shown}: `{name}` is {:?}, the network's is {:?}", array.dims, now.dims());
+            return Err(Failure::Coded(codes::E0504, message));
+        }
+        let axes = now.axes().to_vec();
+        given.insert(name, Tensor::of(axes, array.data));
+    }
+    trainer.set_weights(&given).map_err(|e| failure(e, None, out))?;
+    let measured = match args.part {
+        Part::Test => trainer.test(),
+        Part::Train => trainer.measure_training().map(Some),
+        Part::Validate => trainer.validate(),
+    };
+    let name = match args.part {
+        Part::Test => "test",
+        Part::Train => "train",
+        Part::Validate => "validate",
+    };
+    let Some(measured) = measured.map_err(|e| failure(e, None, out))? else {
+        let message = format!("the data `{}` have no part `{name}`", trainer.data().name);
+        return Err(Failure::Unusable(message));
+    };
+    if args.json {
+        let figures: BTreeMap<&str, f64> =
+            measured.figures.iter().map(|f| (f.name.as_str(), f.value)).collect();
+        let value = serde_json::json!({
+            "schema": 1, "part": name, "samples": measured.samples, "loss": measured.loss, "figures": figures,
+        });
+        return out.print(format!("{value}\n"));
+    }
+    out.print(figures(name, &measured, &trainer))
+}
