@@ -66,6 +66,8 @@ pub(crate) enum Command {
     Run(Run),
     /// Measure how fast a network or one operation runs.
     Bench(Bench),
+    /// Write an ONNX model as a program and its weights.
+    Import(Import),
     /// Write a network as an ONNX model, with its weights.
     Export(Export),
     /// Train a network as its `train` item says.
@@ -340,6 +342,22 @@ pub(crate) enum Part {
     Validate,
     /// What the training never sees.
     Test,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// The ONNX model.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Options about the model.
+    #[command(flatten)]
+    pub(crate) program: Program,
+    /// The program to write; `-` is standard output.
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    pub(crate) output: PathBuf,
+    /// The weights to write (safetensors).
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) weights: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -12,6 +12,7 @@ mod doctor;
 mod explain;
 mod export;
 mod fmt;
+mod import;
 mod layers;
 mod out;
 mod repl;
@@ -84,6 +85,7 @@ fn dispatch(command: Command, out: Out) -> Result<(), Failure> {
         Command::Repl(args) => repl::run(&args, out),
         Command::Compile(args) => compile::run(&args, out),
         Command::Run(args) => run::run(&args, out),
+        Command::Import(args) => import::run(&args, out),
         Command::Export(args) => export::run(&args, out),
         Command::Bench(args) => bench::run(&args, out),
     }

@@ -18,6 +18,7 @@ pub mod npy;
 pub mod npz;
 #[cfg(feature = "onnx")]
 pub mod onnx;
+pub mod program;
 #[cfg(feature = "safetensors")]
 pub mod safetensors;
 

@@ -12,6 +12,7 @@ mod messages;
 mod onnx;
 mod onnx_export;
 mod onnx_hostile;
+mod onnx_import;
 mod onnx_models;
 mod onnx_nodes;
 mod ops;

@@ -90,8 +90,33 @@ impl Source {
         if cx.graph.outputs.is_empty() {
             return Err(OnnxError::malformed("the graph has no output"));
         }
-        Ok(Imported { graph: cx.graph, notes: cx.notes })
+        Ok(Imported { graph: pruned(&cx.graph), notes: cx.notes })
     }
+}
+
+/// The graph without what no output depends on.
+fn pruned(graph: &Graph) -> Graph {
+    let mut live = vec![false; graph.values.len()];
+    graph.outputs.iter().chain(&graph.inputs).for_each(|p| live[p.value.index()] = true);
+    for id in graph.ids().rev() {
+        if live[id.index()] {
+            graph.uses(id).iter().for_each(|u| live[u.index()] = true);
+        }
+    }
+    let mut places = Vec::with_capacity(live.len());
+    let mut out = Graph { values: Vec::new(), ..graph.clone() };
+    for (value, live) in graph.values.iter().zip(live) {
+        places.push(ValueId(out.values.len() as u32));
+        if live {
+            let mut value = value.clone();
+            if let Def::Op { inputs, .. } = &mut value.def {
+                inputs.iter_mut().for_each(|i| *i = places[i.index()]);
+            }
+            out.values.push(value);
+        }
+    }
+    out.outputs.iter_mut().chain(&mut out.inputs).for_each(|p| p.value = places[p.value.index()]);
+    out
 }
 
 /// A word for the network.

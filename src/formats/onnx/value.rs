@@ -8,10 +8,12 @@
 use super::host::Host;
 use super::importer::Importer;
 use super::tensor::Elem;
-use crate::graph::ValueId;
+use crate::graph::{Def, ValueId};
+use crate::ops::Op;
 use crate::ops::arrange::{Arrange, Pick};
 use crate::ops::refold::Refold;
 use crate::ops::reshape::Reshape;
+use crate::ops::shuffle::Shuffle;
 use crate::support::Name;
 use crate::tensor::ty::TensorTy;
 
@@ -235,6 +237,10 @@ impl Importer {
         if dims.iter().product::<usize>() != v.len() {
             return Err(format!("{} elements cannot have the extents {dims:?}", v.len()));
         }
+        if let Some((x, groups)) = self.shuffled(v, dims) {
+            let id = self.op(Shuffle { groups }, &[x])?;
+            return Ok(self.plain(id, v.elem));
+        }
         let id = if v.is_ordered() { v.id } else { self.gen_(v)? };
         let from = self.graph.value(id).ty.clone();
         let to = if matches!(dims.len(), 2 | 4 | 5) { activation(dims)? } else { general(dims)? };
@@ -245,6 +251,15 @@ impl Importer {
             (false, _) => self.op(Refold { to: named(&to) }, &[id])?,
         };
         Ok(self.plain(id, v.elem))
+    }
+
+    /// The tensor and the number of groups if channels come apart, change places and come together again.
+    fn shuffled(&self, v: &Val, dims: &[usize]) -> Option<(ValueId, usize)> {
+        let Def::Op { op: Op::Reshape(_), inputs } = &self.graph.value(v.id).def else { return None };
+        let [x] = inputs[..] else { return None };
+        let exchanged = v.axes == [0, 2, 1, 3, 4].map(Some);
+        let whole = dims.len() == 4 && self.graph.value(x).ty.dims() == dims && v.dims[3..] == dims[2..];
+        (exchanged && whole && self.graph.value(x).ty.is_activation()).then_some((x, v.dims[2]))
     }
 
     /// The value as an activation with one axis as channels: those before it the batch, those after it one grid axis.

@@ -1,0 +1,90 @@
+//! `cnnc import`: the program that is written, with its weights, computes what the model does.
+
+use std::collections::BTreeMap;
+
+use cnnc::formats::onnx::{ImportOptions, import};
+use cnnc::formats::program::write;
+use cnnc::session::{Compiler, NoFiles, Options};
+use cnnc::support::random::Random;
+use cnnc::tensor::owned::Tensor;
+
+use crate::support::root;
+
+/// Writes a model as a program, compiles that, and compares both on one input; the text.
+fn both(name: &str, input: &str, shape: &[usize]) -> String {
+    let bytes =
+        std::fs::read(root().join(format!("tests/files/onnx/models/{name}.onnx"))).expect("a fixture");
+    let options =
+        ImportOptions { shapes: vec![(input.to_owned(), shape.to_vec())], ..ImportOptions::default() };
+    let graph = import(bytes.into(), &options).unwrap_or_else(|e| panic!("{name}: {e}")).graph;
+    let batch = shape[0];
+    let compiler = Compiler::new(Options::default().batch(batch));
+    let model = compiler.compile_graph(graph.clone()).expect("an imported model compiles");
+    let weights = |w: &str| model.weight(w).ok().flatten().map(|t| t.into_data());
+    let written = write(&graph, &weights).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let checked = compiler.check(name, &written.text, &NoFiles);
+    let mut again =
+        compiler.compile(&checked, None).unwrap_or_else(|e| panic!("{name}: {e}\n{}", written.text));
+    let mut own = BTreeMap::new();
+    for (path, dims, data) in written.weights {
+        let axes: Vec<(String, usize)> =
+            dims.iter().enumerate().map(|(i, d)| (format!("d{i}"), *d)).collect();
+        own.insert(path, Tensor::new(&axes, data).expect("fits"));
+    }
+    again.load_weights(&mut own).unwrap_or_else(|e| panic!("{name}: {e}\n{}", written.text));
+    let random = Random::new(3, "x");
+    let x: Vec<f32> =
+        (0..shape.iter().product::<usize>() as u64).map(|i| random.uniform(i, -1.0, 1.0)).collect();
+    let first = model.run(&[(input, x.as_slice().into())]).expect("a run");
+    let port = again.inputs()[0].name.to_string();
+    let second = again.run(&[(port.as_str(), x.as_slice().into())]).expect("a run");
+    assert_eq!(first.iter().count(), second.iter().count());
+    for ((_, a), (_, b)) in first.iter().zip(second.iter()) {
+        let scale = a.data().iter().fold(1e-6f32, |m, x| m.max(x.abs()));
+        let worst = a.data().iter().zip(b.data()).fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
+        assert_eq!(a.data().len(), b.data().len(), "{name}");
+        assert!(worst <= 1e-5 * scale, "{name}: off by {worst} of {scale}\n{}", written.text);
+    }
+    written.text
+}
+
+#[test]
+fn imported_models_become_programs_that_compute_the_same() {
+    both("squeezenet", "data_0", &[1, 3, 224, 224]);
+    both("resnet50", "gpu_0/data_0", &[1, 3, 224, 224]);
+    both("shufflenet", "gpu_0/data_0", &[1, 3, 224, 224]);
+    both("pnet", "input_1", &[1, 31, 45, 3]);
+    for style in ["script", "dynamo"] {
+        both(&format!("mobile_{style}"), "x", &[1, 3, 32, 32]);
+        both(&format!("shuffle_{style}"), "x", &[2, 3, 14, 13]);
+    }
+}
+
+#[test]
+fn names_are_kept_and_patterns_recognised() {
+    let text = both("mobile_script", "x", &[1, 3, 32, 32]);
+    for part in [
+        "as squeeze",
+        "as excite",
+        "as head",
+        "hard_swish",
+        "hard_sigmoid",
+        "clip(lo: 0.0, hi: 6.0)",
+        "groups: 16",
+    ] {
+        assert!(text.contains(part), "no `{part}` in\n{text}");
+    }
+    let text = both("shuffle_script", "x", &[2, 3, 14, 13]);
+    assert!(text.contains("shuffle(2)"), "{text}");
+}
+
+#[test]
+fn general_tensors_are_refused_by_name() {
+    let bytes = std::fs::read(root().join("tests/files/onnx/models/attend_script.onnx")).expect("a fixture");
+    let graph = import(bytes.into(), &ImportOptions::default()).expect("it is imported elsewhere").graph;
+    let refused = write(&graph, &|_| Some(Vec::new())).expect_err("matrix products of tensors").to_string();
+    assert!(
+        refused.contains("no channels on a grid") || refused.contains("the language has no form"),
+        "{refused}"
+    );
+}
