@@ -243,7 +243,11 @@ impl Importer {
         }
         let id = if v.is_ordered() { v.id } else { self.gen_(v)? };
         let from = self.graph.value(id).ty.clone();
-        let to = if matches!(dims.len(), 2 | 4 | 5) { activation(dims)? } else { general(dims)? };
+        let to = if matches!(dims.len(), 2 | 4 | 5) || self.is_signal(id, dims) {
+            activation(dims)?
+        } else {
+            general(dims)?
+        };
         let in_batch = from.is_activation() && to.is_activation() && from.n() == to.n();
         let id = match (in_batch, dims.len()) {
             (true, 2) => self.op(Reshape { to: None }, &[id])?,
@@ -251,6 +255,12 @@ impl Importer {
             (false, _) => self.op(Refold { to: named(&to) }, &[id])?,
         };
         Ok(self.plain(id, v.elem))
+    }
+
+    /// Whether three extents are channels with their grid laid out in a row.
+    fn is_signal(&self, id: ValueId, dims: &[usize]) -> bool {
+        let from = &self.graph.value(id).ty;
+        dims.len() == 3 && from.is_activation() && from.dims()[..2] == dims[..2]
     }
 
     /// The tensor and the number of groups if channels come apart, change places and come together again.

@@ -195,7 +195,9 @@ impl Writer<'_> {
     fn array(&self, id: ValueId) -> Option<Array> {
         let value = self.graph.value(id);
         match &value.def {
-            Def::Param { .. } => (self.weights)(&value.name).map(|d| Array::from_f32(value.ty.dims(), &d)),
+            Def::Param { .. } => (self.weights)(&value.name)
+                .filter(|d| d.len() == value.ty.len())
+                .map(|d| Array::from_f32(value.ty.dims(), &d)),
             Def::Const(data) => Some(Array::from_f32(value.ty.dims(), data)),
             Def::Op { .. } => self.known.get(&id).cloned(),
             Def::Input(_) => None,
