@@ -10,6 +10,7 @@ mod grads;
 mod hostile;
 mod messages;
 mod onnx;
+mod onnx_cli;
 mod onnx_export;
 mod onnx_hostile;
 mod onnx_import;

@@ -283,6 +283,7 @@ impl Writer<'_> {
         self.activation(id)?;
         match op {
             Op::Binary(op) => self.binary(id, op, x),
+            Op::Slice(slice) => self.slice(id, op, slice, x[0]),
             Op::Concat(op) => {
                 let parts = x.iter().map(|v| self.operand(*v)).collect::<Result<Vec<_>, _>>()?;
                 let axis = self.ty(id).names()[op.dim].clone();

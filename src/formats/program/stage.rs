@@ -114,7 +114,6 @@ impl Writer<'_> {
             Op::Resize(resize) => resized(resize),
             Op::Pad(pad) => padded(pad),
             Op::DepthSpace(op) => blocks(op),
-            Op::Slice(slice) => return self.slice(id, op, slice, x[0]),
             _ => return Err(self.refused(id, op, "")),
         })
     }
@@ -182,8 +181,14 @@ impl Writer<'_> {
         })
     }
 
-    /// A part of a split.
-    fn slice(&mut self, id: ValueId, op: &Op, slice: &Slice, x: ValueId) -> Result<String, Refused> {
+    /// A part of a split, with which a pipeline begins.
+    pub(super) fn slice(
+        &mut self,
+        id: ValueId,
+        op: &Op,
+        slice: &Slice,
+        x: ValueId,
+    ) -> Result<String, Refused> {
         let ty = self.ty(x).clone();
         let mut text = String::new();
         for cut in &slice.cuts {
@@ -200,12 +205,7 @@ impl Writer<'_> {
             self.lines.push(format!("let {parts} = {from} |> {stage}"));
             text = format!("{parts}[{place}]");
         }
-        // The pipeline begins anew with the part.
-        self.values.insert(x, super::Spelt::Named(text.clone()));
-        let name = self.name("part");
-        self.lines.push(format!("let {name} = {text}"));
-        self.values.insert(x, super::Spelt::Named(name));
-        Ok("identity".to_owned())
+        Ok(text)
     }
 }
 
