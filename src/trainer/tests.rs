@@ -34,7 +34,7 @@ fn ran(mut t: Trainer) -> Trainer {
 }
 
 const FULL: &str =
-    "optimizer adamw(rate: 0.01)  schedule cosine(warmup: 5)  clip norm(2)  average 0.8  batch 64  epochs 3
+    "optimizer adamw(rate: 0.01)  schedule cosine(warmup: 5)  clip norm(2)  average 0.8  batch 64  epochs 8
     augment shift(1)  validate 0.1";
 
 #[test]
@@ -43,10 +43,10 @@ fn a_training_is_the_same_bits_for_any_threads_and_learns() {
     assert_eq!(bits(&one.weights().expect("weights")), bits(&two.weights().expect("weights")));
     let losses = |t: &Trainer| -> Vec<u64> { t.history().iter().map(|e| e.loss.to_bits()).collect() };
     assert_eq!(losses(&one), losses(&two));
-    assert!(one.history()[2].loss < 0.6 * one.history()[0].loss, "{:?}", one.history());
+    assert!(one.history()[7].loss < 0.6 * one.history()[0].loss, "{:?}", one.history());
     let test = one.test().expect("a run").expect("digits have a test part");
     assert_eq!(test.samples, 359);
-    assert!(test.figures[0].value > 0.3, "{test:?}");
+    assert!(test.figures[0].value > 0.6, "{test:?}");
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn a_step_that_is_not_finite_changes_nothing_and_names_what_was_first() {
     let mut t = trainer("optimizer sgd(rate: 1e-3)  batch 64", 2);
     let mut weights = t.weights().expect("weights");
     let d1 = weights["d1.weight"].clone();
-    let huge = Tensor::of(d1.axes().to_vec(), d1.data().iter().map(|x| x * 1e38).collect());
+    let huge = Tensor::of(d1.axes().to_vec(), vec![3e38; d1.data().len()]);
     weights.insert("d1.weight".into(), huge);
     t.set_weights(&weights).expect("fit");
     let before = bits(&t.weights().expect("weights"));

@@ -23,3 +23,4 @@ mod resolve;
 mod run;
 mod support;
 mod tidy;
+mod train;
