@@ -18,6 +18,7 @@ pub(super) struct Host {
 }
 
 /// Where elements are.
+#[allow(clippy::rc_buffer, reason = "a vector becomes shared without a copy")]
 #[derive(Clone, Debug)]
 pub(super) enum Data {
     /// Here, row-major.
@@ -53,6 +54,7 @@ impl Host {
     }
 
     /// All elements, row-major.
+    #[allow(clippy::rc_buffer, reason = "a vector becomes shared without a copy")]
     pub(super) fn values(&self) -> Arc<Vec<f64>> {
         match &self.data {
             Data::Values(v) => v.clone(),

@@ -209,10 +209,9 @@ impl Importer {
             }
             Value::Graph(_) => false,
         });
-        if known && !operands.is_empty() && size <= FOLD_OPERANDS && self.scratch.is_none() {
-            if let Some(folded) = self.fold(at, operands)? {
-                return Ok(folded);
-            }
+        let small = known && !operands.is_empty() && size <= FOLD_OPERANDS && self.scratch.is_none();
+        if small && let Some(folded) = self.fold(at, operands)? {
+            return Ok(folded);
         }
         nodes::import(self, at, operands)
     }

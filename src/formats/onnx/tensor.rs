@@ -177,6 +177,7 @@ pub struct Raw {
 }
 
 /// Which field holds the elements.
+#[allow(clippy::rc_buffer, reason = "a vector becomes shared without a copy")]
 #[derive(Clone, Debug)]
 enum Field {
     Bytes(Bytes),

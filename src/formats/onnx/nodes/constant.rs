@@ -77,7 +77,7 @@ fn range(x: Operands<'_>) -> Result<Host, String> {
     };
     let (start, limit, step) = (number(0)?, number(1)?, number(2)?);
     let count = ((limit - start) / step).ceil().max(0.0);
-    if step == 0.0 || !(count <= RANGE_MAX) {
+    if step == 0.0 || count.is_nan() || count > RANGE_MAX {
         return Err(format!("a range from {start} to {limit} by {step}"));
     }
     let values: Vec<f64> = (0..count as usize).map(|i| start + i as f64 * step).collect();
