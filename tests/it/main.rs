@@ -17,6 +17,7 @@ mod onnx_import;
 mod onnx_models;
 mod onnx_nodes;
 mod ops;
+mod optim;
 mod random;
 mod repl;
 mod resolve;
