@@ -4,6 +4,7 @@
 //! Inputs: x, weight, bias, running_mean, running_var. `momentum` is the share of a batch's statistics that training mixes
 //! into the running ones (PyTorch's meaning); inference does not read it.
 
+use super::batchnorm_grad::BatchNormGrad;
 use super::fold::Fold;
 use super::unary::UnaryFn;
 use super::vjp::{Applied, Emit, NotDifferentiable, Pulled, Val};
@@ -24,6 +25,8 @@ pub struct BatchNorm {
     pub eps: f32,
     /// Share of a batch's statistics in an update.
     pub momentum: f32,
+    /// The statistics are those of the batch, functions of `x`, as while training: the gradient by `x` counts them as such.
+    pub batch: bool,
 }
 
 fn make(args: &CallArgs, inputs: &[&TensorTy]) -> Result<Made, OpError> {
@@ -35,7 +38,7 @@ fn make(args: &CallArgs, inputs: &[&TensorTy]) -> Result<Made, OpError> {
     }
     let ty = shape_rules::per_channel("batchnorm", inputs[0].c())?;
     let spec = |name, init, trainable| WeightSpec { name, ty: ty.clone(), init: Init::Constant(init), trainable };
-    Ok(Made::op(BatchNorm { eps, momentum })
+    Ok(Made::op(BatchNorm { eps, momentum, batch: false })
         .weight(spec("weight", 1.0, true))
         .weight(spec("bias", 0.0, true))
         .weight(spec("running_mean", 0.0, false))
@@ -81,7 +84,8 @@ impl BatchNorm {
     /// # Errors
     /// A sentence that says what is wrong.
     pub fn from_attrs(attrs: &Attrs) -> Result<Self, String> {
-        Ok(Self { eps: attrs.float("eps")?, momentum: attrs.float("momentum")? })
+        let batch = attrs.get("batch").is_ok() && attrs.bool("batch")?;
+        Ok(Self { eps: attrs.float("eps")?, momentum: attrs.float("momentum")?, batch })
     }
 
     /// Test cases.
@@ -89,7 +93,7 @@ impl BatchNorm {
         let case = |name: &str, x: TensorTy| {
             let w = weight(&[("c", x.c())]);
             let inputs = vec![x, w.clone(), w.clone(), w.clone(), w];
-            Case::new(name, Self { eps: 1e-5, momentum: 0.1 }, inputs).fill(&[
+            Case::new(name, Self { eps: 1e-5, momentum: 0.1, batch: false }, inputs).fill(&[
                 Fill::Normal,
                 Fill::Normal,
                 Fill::Normal,
@@ -111,7 +115,7 @@ impl OpRules for BatchNorm {
     }
 
     fn attrs(&self) -> Attrs {
-        Attrs::default().with("eps", Attr::Float(self.eps)).with("momentum", Attr::Float(self.momentum))
+        Attrs::default().with("eps", Attr::Float(self.eps)).with("momentum", Attr::Float(self.momentum)).with("batch", Attr::Bool(self.batch))
     }
 
     fn infer(&self, inputs: &[&TensorTy]) -> Result<Inferred, OpError> {
@@ -123,6 +127,19 @@ impl OpRules for BatchNorm {
         let [x, weight, _, mean, var] = *at.inputs else {
             return Err(NotDifferentiable::new("`batchnorm` has five operands"));
         };
+        if self.batch {
+            let along = BatchNormGrad { eps: self.eps, input: None };
+            let input = BatchNormGrad { eps: self.eps, input: Some(super::moment::count(e.ty(x))) };
+            let all = e.sum_like(at.dy, weight)?;
+            let along = e.op(along.into(), &[x, at.dy, mean, var])?;
+            return at.each(|i| match i {
+                0 => Ok(Some(e.op(input.clone().into(), &[x, at.dy, weight, mean, var, all, along])?)),
+                1 => Ok(Some(along)),
+                2 => Ok(Some(all)),
+                // Counted in the gradient by `x`.
+                _ => Ok(None),
+            });
+        }
         // With u = (x - mean) / sqrt(var + eps): Σ dy u per channel.
         let along = |e: &mut dyn Emit| -> Result<Val, OpError> {
             let ty = e.ty(weight).clone();
@@ -179,7 +196,7 @@ impl OpRules for BatchNorm {
     }
 
     fn role(&self) -> Role {
-        Role::Norm { eps: self.eps }
+        if self.batch { Role::Plain } else { Role::Norm { eps: self.eps } }
     }
 
     fn cost(&self, _inputs: &[&TensorTy], out: &TensorTy) -> Cost {

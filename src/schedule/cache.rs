@@ -41,7 +41,7 @@ pub(super) fn order(ways: &[Way], p: &Profile) -> Vec<usize> {
     let least = super::SHARES_MIN.min(most);
     let accesses: Vec<&Use> = p.uses.iter().filter(|u| !u.at.is_const()).collect();
     let mut least_cost = f64::INFINITY;
-    let mut now = moving.clone();
+    let mut now = moving;
     permutations(&mut now, 0, &mut |order| {
         if ways[order[0]].turns < least {
             return;

@@ -12,12 +12,12 @@ pub fn retune(name: &str, text: &str, net: Option<&str>, settings: &[(String, St
         let mut sources = Sources::default();
         let root = sources.add(name, &text);
         let (file, _) = crate::parse::parse(&sources, root);
-        let items = file.items.iter().filter_map(|item| match item {
+        let mut items = file.items.iter().filter_map(|item| match item {
             Item::Train(settings) => Some(settings),
             Item::Use(_) | Item::Const(_) | Item::Table(_) | Item::Block(_) => None,
             Item::Net(_) | Item::Test(_) | Item::Budget(_) => None,
         });
-        let Some(item) = items.filter(|i| net.is_none_or(|n| *i.net.name == *n)).next_back() else {
+        let Some(item) = items.rfind(|i| net.is_none_or(|n| *i.net.name == *n)) else {
             return text;
         };
         match item.entries.iter().find(|(k, _)| *k.name == **key) {

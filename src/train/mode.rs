@@ -3,15 +3,15 @@
 //!
 //! * `batchnorm` (Ioffe & Szegedy 2015): `mean = Σ x / N`, `var = Σ (x - mean)² / N` per channel over batch and grid, in two
 //!   passes; `y = (x - mean) / sqrt(var + eps) * weight + bias`. Running statistics move by `momentum` towards the batch's,
-//!   the variance as `N / (N - 1)` of it (PyTorch's form). Gradients go through both statistics: all is made of operations
-//!   that have gradients.
+//!   the variance as `N / (N - 1)` of it (PyTorch's form). The gradient goes through both statistics: two reductions and one
+//!   elementwise operation, see [`crate::ops::batchnorm_grad`].
 //! * `dropout`: `y = x * mask` with elements 0 and `1 / (1 - rate)` ([`Drop`] says which).
 
 use crate::graph::{Def, Graph, Update, Value, ValueId};
+use crate::ops::batchnorm::BatchNorm;
 use crate::ops::binary::{Binary, BinaryFn, Number};
 use crate::ops::identity::Identity;
-use crate::ops::sum::{Kept, Sum};
-use crate::ops::unary::{Unary, UnaryFn};
+use crate::ops::moment::Moment;
 use crate::ops::{Op, OpError};
 use crate::support::random::Random;
 
@@ -129,24 +129,22 @@ impl Mode<'_> {
             );
             return Err(OpError::new(crate::support::codes::E0603, message));
         }
-        let sum = || Sum { kept: vec![Kept { name: "c".into(), dim: 1, extent: c }] };
-        let mean = self.op(&named("sum"), sum(), &[x])?;
-        let mean = self.scaled(&named("mean"), mean, 1.0 / n as f64)?;
-        let centred = self.op(&named("centred"), Binary::of(BinaryFn::Sub), &[x, mean])?;
-        let square = self.op(&named("square"), Binary::of(BinaryFn::Mul), &[centred, centred])?;
-        let squares = self.op(&named("squares"), sum(), &[square])?;
-        let var = self.scaled(&named("var"), squares, 1.0 / n as f64)?;
-        let shifted = self.op(&named("eps"), Binary::with(BinaryFn::Add, Number::Right(eps)), &[var])?;
-        let std = self.op(&named("std"), Unary::of(UnaryFn::Sqrt), &[shifted])?;
-        let gain = self.op(&named("gain"), Binary::of(BinaryFn::Div), &[weight, std])?;
-        let y = self.op(&named("scaled"), Binary::of(BinaryFn::Mul), &[centred, gain])?;
-        let y = self.op(&value.name, Binary::of(BinaryFn::Add), &[y, bias])?;
-        let unbiased = self.scaled(&named("unbiased"), squares, 1.0 / (n - 1) as f64)?;
+        let mean = self.op(&named("mean"), Moment::Mean, &[x])?;
+        let var = self.op(&named("var"), Moment::Var, &[x, mean])?;
+        let norm = BatchNorm { eps, momentum, batch: true };
+        let y = self.op(&value.name, norm, &[x, weight, bias, mean, var])?;
+        let unbiased = self.scaled(&named("unbiased"), var, n as f64 / (n - 1) as f64)?;
         for (param, now) in [(running_mean, mean), (running_var, unbiased)] {
-            let old = self.scaled(&named("kept"), param, 1.0 - f64::from(momentum))?;
+            // A layer that is applied several times moves its statistics as often.
+            let before = self.new.updates.iter().position(|u| u.param == param);
+            let last = before.map_or(param, |i| self.new.updates[i].value);
+            let old = self.scaled(&named("kept"), last, 1.0 - f64::from(momentum))?;
             let new = self.scaled(&named("new"), now, f64::from(momentum))?;
             let next = self.op(&named("running"), Binary::of(BinaryFn::Add), &[old, new])?;
-            self.new.update(param, next);
+            match before {
+                Some(i) => self.new.updates[i].value = next,
+                None => self.new.update(param, next),
+            }
         }
         Ok(y)
     }

@@ -7,19 +7,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cnnc::grad::check::{Probe, Slope};
-use cnnc::grad::gradients;
+use cnnc::grad::{filled, gradients};
 use cnnc::graph::eval::{Given, outputs};
-use cnnc::graph::{Graph, ValueId};
+use cnnc::graph::verify::verify;
+use cnnc::graph::{Def, Graph, ValueId};
 use cnnc::kernels::isa::Isa;
 use cnnc::ops::case::{Case, Fill};
 use cnnc::ops::identity::Identity;
 use cnnc::ops::init::Init;
 use cnnc::ops::{Op, all_cases};
-use cnnc::session::{Compiler, Model, Options};
+use cnnc::session::{Compiler, Model, NoFiles, Options};
 use cnnc::support::random::Random;
 use cnnc::tensor::array::Array;
 use cnnc::tensor::owned::TensorView;
 use cnnc::tensor::ty::TensorTy;
+use cnnc::train::mode::training;
 
 const SEED: u64 = 21;
 
@@ -35,6 +37,7 @@ const MACHINE: f64 = 4e-5;
 /// Operations with an input that has no gradient, whatever their attributes, each for the reason it gives.
 const REFUSING: &[&str] = &[
     "aggregate",
+    "batchnorm_grad",
     "blend",
     "cross_entropy",
     "cross_entropy_grad",
@@ -43,6 +46,7 @@ const REFUSING: &[&str] = &[
     "loss_grad",
     "lrn_grad",
     "norm_grad",
+    "optim",
     "pool_grad",
     "unary_grad",
 ];
@@ -194,8 +198,9 @@ fn bits(all: &[Vec<f32>]) -> Vec<u32> {
     all.iter().flatten().map(|x| if x.is_nan() { f32::NAN } else { *x }.to_bits()).collect()
 }
 
-/// Machine code of all gradients of a module against their `f64` evaluation.
-fn machine(module: &str, build: &Build, failures: &mut Vec<String>) {
+/// Machine code of all gradients of a module against their `f64` evaluation; `floor` is the least magnitude that errors are
+/// relative to, for gradients that cancel to 0.
+fn machine(module: &str, build: &Build, floor: f64, failures: &mut Vec<String>) {
     if build.graph.outputs.is_empty() {
         return;
     }
@@ -218,7 +223,7 @@ fn machine(module: &str, build: &Build, failures: &mut Vec<String>) {
         }
         for ((port, expected), got) in build.graph.outputs.iter().zip(&expected).zip(&results[0]) {
             let scale =
-                expected.data.iter().fold(1e-3f64, |m, x| if x.is_finite() { m.max(x.abs()) } else { m });
+                expected.data.iter().fold(floor, |m, x| if x.is_finite() { m.max(x.abs()) } else { m });
             for (i, (g, e)) in got.iter().zip(&expected.data).enumerate() {
                 let g = f64::from(*g);
                 let same = g == *e || (g.is_nan() && e.is_nan());
@@ -246,10 +251,116 @@ fn every_case_has_its_gradient() {
                 failures.push(format!("{module}: {}: {e}", case.name));
             }
         }
-        machine(module, &all, &mut failures);
+        machine(module, &all, 1e-3, &mut failures);
     }
     let (n, shown) = (failures.len(), failures.into_iter().take(30).collect::<Vec<_>>());
     assert!(n == 0, "{n} failures\n{}", shown.join("\n"));
     let refused: Vec<&str> = refused.iter().map(String::as_str).collect();
     assert_eq!(refused, REFUSING);
+}
+
+/// A small network of all that training changes.
+const NET: &str = "net Net(x: [c: 2, h: 5, w: 6], label: [c: 1]) -> [c: 1] {
+    let y = x |> conv(4, 3x3) |> batchnorm |> tanh |> dropout(0.3) |> conv(3, 2x2, stride: 2) |> batchnorm(momentum: 0.25)
+    cross_entropy(y |> dropout(0.5) |> dense(4), label, smooth: 0.1)
+}";
+
+/// The network's training graph with values for what it reads.
+fn trained() -> Build {
+    let compiler = Compiler::new(Options::default().batch(6));
+    let checked = compiler.check("net", NET, &NoFiles);
+    let (graph, drops) = training(&checked.net(None).expect("it checks").graph).expect("shapes hold");
+    assert_eq!(drops.len(), 2);
+    verify(&graph).expect("a sound graph");
+    let mut values = Values::default();
+    for port in &graph.inputs {
+        let random = Random::new(SEED, &port.name);
+        let draw =
+            |i: u64| if &*port.name == "label" { random.below(i, 4) as f32 } else { random.normal(i) as f32 };
+        values.inputs.push((0..graph.value(port.value).ty.len() as u64).map(draw).collect());
+    }
+    for id in graph.params() {
+        let value = graph.value(id);
+        let random = Random::new(SEED, &value.name);
+        let draw = |i: u64| match value.name.rsplit('.').next() {
+            Some("running_var") => random.uniform(i, 0.5, 2.0),
+            _ => random.normal(i) as f32 * 0.5,
+        };
+        values.params.insert(id, (0..value.ty.len() as u64).map(draw).collect());
+    }
+    Build { graph, values }
+}
+
+#[test]
+fn training_graphs_have_their_gradient() {
+    let mut build = trained();
+    let forward = build.graph.clone();
+    let loss = forward.outputs[0].value;
+    let r = Array::filled(forward.value(loss).ty.dims(), 1.0 / 6.0);
+    let probe = Probe::new(&forward, &build.values, vec![(loss, r)]);
+    let wrt: Vec<ValueId> = forward
+        .ids()
+        .filter(|id| match &forward.value(*id).def {
+            Def::Input(i) => *i == 0,
+            Def::Param { trainable, .. } => *trainable,
+            Def::Const(_) | Def::Op { .. } => false,
+        })
+        .collect();
+    let seed = filled(&mut build.graph, loss, 1.0 / 6.0);
+    let grads = gradients(&mut build.graph, &[(loss, seed)], &wrt).expect("every operation has its gradient");
+    let first = build.graph.outputs.len();
+    for (k, g) in grads.iter().enumerate() {
+        let g = g.expect("everything depends on everything before it");
+        assert_eq!(build.graph.value(g).ty, build.graph.value(wrt[k]).ty);
+        build.graph.output(&format!("g{k}"), g, (0..build.graph.value(g).ty.dims().len()).collect());
+    }
+    let exact = outputs(&build.graph, &build.values);
+    for (x, g) in wrt.iter().zip(&exact[first..]) {
+        // The bias before a batchnorm has no effect: its gradient is 0 up to rounding.
+        let name = &forward.value(*x).name;
+        let compared = differences(&probe, *x, Some(g)).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert!(compared > 0, "{name}");
+    }
+    // A run may not be repeated where it changes weights.
+    build.graph.updates.clear();
+    let mut failures = Vec::new();
+    machine("training", &build, 1e-2, &mut failures);
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn running_statistics_are_those_of_the_batch_mixed_in() {
+    let build = trained();
+    let updates = cnnc::graph::eval::updates(&build.graph, &build.values);
+    assert_eq!(updates.len(), 4);
+    // The second layer: momentum 1/4 over 6 samples of 1x2 positions.
+    let mut norm = build
+        .graph
+        .ids()
+        .filter(|id| matches!(&build.graph.value(*id).def, Def::Op { op: Op::BatchNorm(_), .. }));
+    let norm = norm.next_back().expect("two of them");
+    let x = build.graph.uses(norm)[0];
+    let mut seen = None;
+    cnnc::graph::eval::evaluate(&build.graph, &build.values, |id, array| {
+        if id == x {
+            seen = Some(array.clone());
+        }
+    });
+    let x = seen.expect("it was evaluated");
+    let n = x.data.len() / x.dims[1];
+    let of = |c: usize| -> Vec<f64> {
+        let per = n / x.dims[0];
+        (0..n).map(|i| x.data[(i / per * x.dims[1] + c) * per + i % per]).collect()
+    };
+    for (param, new) in &updates[2..] {
+        let name = &build.graph.value(*param).name;
+        for (c, new) in new.data.iter().enumerate() {
+            let x = of(c);
+            let mean = x.iter().sum::<f64>() / n as f64;
+            let var = x.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n as f64 - 1.0);
+            let batch = if name.ends_with("running_mean") { mean } else { var };
+            let old = f64::from(build.values.params[param][c]);
+            assert!((new - (0.75 * old + 0.25 * batch)).abs() < 1e-6, "{name}[{c}]");
+        }
+    }
 }

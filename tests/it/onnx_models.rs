@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Instant;
 
 use cnnc::formats::onnx::proto::Model as Proto;
 use cnnc::formats::onnx::{ImportOptions, import};
@@ -44,9 +43,7 @@ fn seeded(name: &str, dims: &[usize]) -> Vec<f32> {
 
 fn imported(name: &str, options: &ImportOptions) -> Model {
     let bytes = std::fs::read(file(&format!("{name}.onnx"))).expect("a fixture");
-    let start = Instant::now();
     let graph = import(bytes.into(), options).unwrap_or_else(|e| panic!("{name}: {e}")).graph;
-    eprintln!("{name}: imported in {:?}", start.elapsed());
     Compiler::new(Options::default()).compile_graph(graph).unwrap_or_else(|e| panic!("{name}: {e}"))
 }
 

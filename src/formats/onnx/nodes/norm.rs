@@ -52,7 +52,7 @@ fn batch(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Results {
         operands.push(statistic(cx, need(x, i)?, &ty, i < 3)?);
     }
     let momentum = 1.0 - at.float("momentum", 0.9)?;
-    let y = cx.op(BatchNorm { eps: at.float("epsilon", 1e-5)?, momentum }, &operands)?;
+    let y = cx.op(BatchNorm { eps: at.float("epsilon", 1e-5)?, momentum, batch: false }, &operands)?;
     Ok(vec![Value::Graph(cx.plain(y, v.elem))])
 }
 
