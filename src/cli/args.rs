@@ -74,6 +74,10 @@ pub(crate) enum Command {
     Train(Train),
     /// Measure loss and metrics of trained weights.
     Eval(Eval),
+    /// Compare gradients with slopes by differences, tensor by tensor.
+    Gradcheck(Gradcheck),
+    /// Run the `test` and `budget` items of programs.
+    Test(Test),
     /// Format programs, in place.
     Fmt(Fmt),
     /// Explain an error code or an operation; without a topic, list all.
@@ -131,6 +135,41 @@ pub(crate) struct Target {
     /// The instruction set: `native` is this machine's best, `baseline` runs everywhere.
     #[arg(long, env = "CNNC_CPU", value_name = "NAME", default_value = "native")]
     pub(crate) cpu: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Gradcheck {
+    /// The program (`-` is standard input).
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Options about the program.
+    #[command(flatten)]
+    pub(crate) program: Program,
+    /// Options about the target.
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// Elements of each tensor that are moved, at most.
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) samples: u32,
+    /// Greatest error, relative to the greatest gradient of a tensor.
+    #[arg(long, value_name = "X", default_value_t = 1e-3)]
+    pub(crate) tolerance: f64,
+    /// 2 checks second derivatives.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=2))]
+    pub(crate) order: u32,
+    /// What inputs and weights are drawn by.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Test {
+    /// Programs (`-` is standard input).
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Options about the program.
+    #[command(flatten)]
+    pub(crate) program: Program,
 }
 
 #[derive(Debug, Args)]

@@ -12,6 +12,7 @@ mod doctor;
 mod explain;
 mod export;
 mod fmt;
+mod gradcheck;
 mod import;
 mod layers;
 mod out;
@@ -79,6 +80,8 @@ fn dispatch(command: Command, out: Out) -> Result<(), Failure> {
         Command::Completions(args) => completions::run(&args, out),
         Command::Doctor(args) => doctor::run(&args, out),
         Command::Check(args) => check::run(&args, out),
+        Command::Gradcheck(args) => gradcheck::run(&args, out),
+        Command::Test(args) => gradcheck::test(&args, out),
         Command::Train(args) => train::run(&args, out),
         Command::Eval(args) => train::eval(&args, out),
         Command::Fmt(args) => fmt::run(&args, out),

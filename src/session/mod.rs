@@ -4,10 +4,12 @@
 //! knows an operation.
 
 pub mod assemble;
-pub mod compiler;
+pub mod claims;
+mod compiler;
 pub mod dump;
 pub mod error;
 pub mod files;
+pub mod gradcheck;
 pub mod layers;
 pub mod machine;
 pub mod model;
@@ -30,7 +32,7 @@ pub use crate::facts::{AxisField, Facts, Row, facts};
 pub use crate::graph::ValueId;
 pub use crate::kernels::isa::Isa;
 pub use crate::parse::{FILE_MAX as PROGRAM_BYTES_MAX, format};
-pub use crate::resolve::{Loader, Network, NoFiles, Program, why};
+pub use crate::resolve::{Loader, Network, NoFiles, Program, Step, why};
 pub use compiler::{Checked, Compiler};
 pub use dump::Emit;
 pub use error::{Bug, CompileError, RunError, WeightError, WeightProblem};

@@ -364,3 +364,56 @@ fn running_statistics_are_those_of_the_batch_mixed_in() {
         }
     }
 }
+
+/// Runs `cnnc` on a program in a folder of its own.
+fn tool(name: &str, program: &str, args: &[&str]) -> crate::support::Ran {
+    let dir = std::env::temp_dir().join(format!("cnnc-grads-{}-{name}", std::process::id()));
+    std::fs::create_dir_all(&dir).expect("a folder");
+    std::fs::write(dir.join("net.cnn"), program).expect("a file");
+    let ran = crate::support::cnnc(&dir, args);
+    std::fs::remove_dir_all(&dir).expect("our folder");
+    ran
+}
+
+#[test]
+fn gradcheck_compares_every_tensor() {
+    for order in ["1", "2"] {
+        let text = "net Net(x: [h: 6, w: 5, c: 2], label: [c: 1]) -> [c: 1] {
+            let y = x |> conv(3, 3x3, pad: same) |> tanh |> unconv(2, 2x2, stride: 2) |> sigmoid |> avgpool(3x2) |> softplus
+            cross_entropy(y |> dense(4), label)
+        }";
+        let ran = tool(order, text, &["gradcheck", "net.cnn", "--batch", "2", "--order", order]);
+        assert_eq!(ran.code, 0, "order {order}: {}\n{}", ran.out, ran.err);
+        assert!(ran.out.contains("7 of 7 tensors agree"), "{}", ran.out);
+    }
+    // What is below the error of 32 bits cannot hold.
+    let text = "net Net(x: [c: 2, h: 6, w: 5]) -> [c: 3] { x |> conv(3, 3x3) |> tanh |> dense(3) }";
+    let ran = tool("strict", text, &["gradcheck", "net.cnn", "--tolerance", "1e-12"]);
+    assert_eq!(ran.code, 1, "{}", ran.out);
+    assert!(ran.err.contains("wrong gradients: ") && ran.out.contains(" !"), "{}\n{}", ran.out, ran.err);
+}
+
+#[test]
+fn tests_and_budgets_of_programs_run() {
+    let net = "net Net(x: [c: 1, h: 8, w: 9]) -> [c: 3] { x |> conv(2, 3x3, stride: 2) as c1 |> tanh |> dense(3) }\n";
+    let good = "test \"sizes\" {\n assert shape(Net.c1) == [c: 2, h: 3, w: 4]\n assert params(Net) == 2 * 10 + 3 * 25\n \
+                assert rf(Net.c1) == 3x3\n gradcheck Net\n}\nbudget Net { params <= 100  macs <= 300 }\n";
+    let ran = tool("good", &format!("{net}{good}"), &["test", "net.cnn"]);
+    assert_eq!(ran.code, 0, "{}\n{}", ran.out, ran.err);
+    assert!(ran.out.ends_with("2 hold, 0 fail\n"), "{}", ran.out);
+    let bad = "test \"wrong\" {\n assert params(Net) == 94\n}\nbudget Net { params <= 10 }\n";
+    let ran = tool("bad", &format!("{net}{bad}"), &["test", "net.cnn"]);
+    assert_eq!(ran.code, 1, "{}\n{}", ran.out, ran.err);
+    assert!(ran.out.contains("line 3: 95 == 94") && ran.out.contains("95 <= 10"), "{}", ran.out);
+}
+
+#[test]
+fn examples_keep_their_own_promises() {
+    let files: Vec<String> = ["all_conv", "audio", "autoencoder", "lenet5", "connectivity"]
+        .iter()
+        .map(|name| format!("examples/{name}.cnn"))
+        .collect();
+    let args: Vec<&str> = ["test"].into_iter().chain(files.iter().map(String::as_str)).collect();
+    let ran = crate::support::cnnc(crate::support::root(), &args);
+    assert_eq!(ran.code, 0, "{}\n{}", ran.out, ran.err);
+}
