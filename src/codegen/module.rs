@@ -1,4 +1,4 @@
-//! Code to run here: a JIT module filled by [`define`](super::define), and its way into executable memory.
+//! Code to run here: a JIT module filled by [`define`], and its way into executable memory.
 //!
 //! Invariants: pages are written while they are not executable and executed when they are not writable (`cranelift-jit`
 //! changes the protection once, in `finalize_definitions`); memory is freed when the last entry is gone.

@@ -176,10 +176,10 @@ pub fn write<'a>(
     write_with(writer, tensors, &BTreeMap::new())
 }
 
-/// As [`write`], with texts by name in the file's metadata.
+/// As [`write()`], with texts by name in the file's metadata.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_with<'a>(
     writer: &mut dyn Write,
     tensors: &[(&'a str, &'a [usize], &'a [f32])],

@@ -9,7 +9,7 @@ pub(super) fn run(work: Work) -> Work {
     let mut rewrite = Rewrite::new(&work);
     for id in work.graph.ids() {
         match &work.graph.value(id).def {
-            Def::Op { op, inputs } if op.rules().role() == Role::Identity => {
+            Def::Op { op, inputs } if matches!(op.rules().role(), Role::Identity | Role::Layout) => {
                 let input = rewrite.of(inputs[0]);
                 rewrite.replace(id, input);
             }

@@ -18,7 +18,7 @@ fn reduced(file: &str) -> Vec<(&'static str, &'static str)> {
         "audio.cnn" => vec![("T", "512")],
         "volume.cnn" => vec![("D", "8"), ("S", "16")],
         "label.cnn" => vec![("S", "16")],
-        "lenet5.cnn" | "connectivity.cnn" | "autoencoder.cnn" => vec![],
+        "digits.cnn" | "lenet5.cnn" | "connectivity.cnn" | "autoencoder.cnn" => vec![],
         _ => vec![("S", "32")],
     }
 }

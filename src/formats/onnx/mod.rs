@@ -1,6 +1,6 @@
 //! ONNX models in and out.
 //!
-//! In: the bytes of a `.onnx` file. Out: a [`Graph`](crate::graph::Graph) whose weights stay slices of the file until they are
+//! In: the bytes of a `.onnx` file. Out: a [`Graph`] whose weights stay slices of the file until they are
 //! packed ([`import()`]). A reader trusts nothing: sizes are checked against what is there, every list is walked a bounded
 //! number of times, and what is wrong or not supported is one [`OnnxError`] that names the node, its operation and the reason.
 //!
