@@ -21,8 +21,8 @@
 //! are public for inspection (tests, tools, importers), may change in any version, and are described in `ARCHITECTURE.md`.
 
 pub use session::{
-    Checked, CompileError, Compiler, Model, Options, Outputs, Port, Report, RunError, WeightError,
-    WeightInfo, WeightSource,
+    Checked, CompileError, Compiler, Found, Gradients, GradientsError, Model, Options, Outputs, Port, Report,
+    RunError, WeightError, WeightInfo, WeightSource,
 };
 pub use support::diag::Diagnostic;
 pub use tensor::owned::{Tensor, TensorError, TensorView};

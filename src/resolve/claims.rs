@@ -5,6 +5,7 @@ use super::cx::Cx;
 use super::network::Network;
 use super::value::Val;
 use crate::ast::{BinaryOp, Budget, Expr, ExprKind, Test, TestStep, UnaryOp};
+use crate::graph::ValueId;
 use crate::ops::args::{ArgValue, one_of};
 use crate::support::diag::Diagnostic;
 use crate::support::span::Span;
@@ -67,6 +68,8 @@ pub enum FactExpr {
         net: usize,
         /// The layer, or empty.
         path: String,
+        /// The layer's result, where one value is called by the path: what lies under it may be computed later and be another.
+        value: Option<ValueId>,
         /// Where it stands.
         span: Span,
     },
@@ -250,7 +253,8 @@ impl<'a> Cx<'a> {
             Fact::Rf | Fact::Jump => Kind::Extent,
             Fact::Params | Fact::Macs | Fact::Flops | Fact::Bytes | Fact::Arena => Kind::Number,
         };
-        (FactExpr::Fact { fact, net, path, span }, kind)
+        let value = nets.get(net).filter(|_| !path.is_empty()).and_then(|n| n.find(&path));
+        (FactExpr::Fact { fact, net, path, value, span }, kind)
     }
 
     fn fact_value(&mut self, e: &'a Expr) -> Option<(FactExpr, Kind)> {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use super::compiler::{Checked, Compiler};
 use crate::ast::BinaryOp;
 use crate::facts::{Facts, Row, facts, under};
+use crate::graph::ValueId;
 use crate::ops::args::ArgValue;
 use crate::resolve::{Claim, Fact, FactExpr};
 
@@ -69,7 +70,7 @@ impl<'a> Judge<'a> {
     fn value(&mut self, e: &FactExpr) -> Result<Value, String> {
         match e {
             FactExpr::Value(value) => constant(value),
-            FactExpr::Fact { fact, net, path, .. } => self.fact(*fact, *net, path),
+            FactExpr::Fact { fact, net, path, value, .. } => self.fact(*fact, *net, path, *value),
             FactExpr::Binary(op, a, b) => match (self.value(a)?, self.value(b)?) {
                 (Value::Numbers(a), Value::Numbers(b)) => {
                     let len = a.len().max(b.len());
@@ -84,7 +85,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    fn fact(&mut self, fact: Fact, net: usize, path: &str) -> Result<Value, String> {
+    fn fact(&mut self, fact: Fact, net: usize, path: &str, value: Option<ValueId>) -> Result<Value, String> {
         let network = self.checked.program.nets.get(net).ok_or("no such net")?;
         let graph = &network.graph;
         if fact == Fact::Arena {
@@ -98,8 +99,12 @@ impl<'a> Judge<'a> {
         let facts = self.facts.entry(net).or_insert_with(|| facts(graph));
         let rows: Vec<&Row> =
             if path.is_empty() { facts.rows.iter().collect() } else { under(facts, path).collect() };
-        let output = graph.outputs.first().map(|p| p.value);
-        let last = rows.iter().rev().find(|r| !path.is_empty() || Some(r.value) == output).copied();
+        let result = if path.is_empty() { graph.outputs.first().map(|p| p.value) } else { value };
+        // A turn or block without a name of its own for its result: the last that it computes.
+        let last = match result {
+            Some(result) => facts.rows.iter().find(|r| r.value == result),
+            None => rows.last().copied(),
+        };
         let last = last.ok_or_else(|| format!("`{}` computes nothing at `{path}`", network.name));
         let total =
             |of: fn(&Row) -> u64| Ok(Value::Numbers(vec![rows.iter().map(|r| of(r)).sum::<u64>() as f64]));
@@ -109,7 +114,7 @@ impl<'a> Judge<'a> {
             Fact::Flops => total(|r| r.sums.flops),
             Fact::Bytes => total(|r| r.sums.bytes),
             Fact::Shape => {
-                let ty = &last?.ty;
+                let ty = result.map_or_else(|| last.map(|r| &r.ty), |id| Ok(network.ty(id)))?;
                 let axes = ty.names().iter().zip(ty.dims()).filter(|(name, _)| &***name != "n");
                 Ok(Value::Shape(axes.map(|(name, e)| (name.to_string(), *e as i64)).collect()))
             }

@@ -129,6 +129,11 @@ impl Outputs {
         Self { tensors: tensors.collect() }
     }
 
+    /// Named tensors.
+    pub(super) fn from_vec(tensors: Vec<(Name, Tensor)>) -> Self {
+        Self { tensors }
+    }
+
     /// The output `name`.
     pub fn get(&self, name: &str) -> Option<&Tensor> {
         self.tensors.iter().find(|(n, _)| **n == *name).map(|(_, t)| t)

@@ -179,8 +179,13 @@ impl Model {
         graph.params().find(|id| graph.value(*id).name == name)
     }
 
+    /// The store as it is now, to change.
+    pub(super) fn copied_store(&self) -> Result<Storage, RunError> {
+        Ok(Storage::of(self.store()?.as_slice())?)
+    }
+
     /// Takes over a store whose weights are set, after computing what depends on them.
-    fn replace(&mut self, mut store: Storage) -> Result<(), RunError> {
+    pub(super) fn replace(&mut self, mut store: Storage) -> Result<(), RunError> {
         self.compiled.load(&mut store, self.executor())?;
         self.store = Arc::new(OnceLock::from(store));
         Ok(())

@@ -87,7 +87,7 @@ pub enum Control {
 /// A training; see the module.
 #[derive(Debug)]
 pub struct Trainer {
-    plan: Plan,
+    pub(super) plan: Plan,
     compiler: Compiler,
     step: Model,
     eval: Model,
@@ -99,8 +99,8 @@ pub struct Trainer {
     loader: Loader,
     validation: Option<Loader>,
     fingerprint: String,
-    state: State,
-    folder: Option<PathBuf>,
+    pub(super) state: State,
+    pub(super) folder: Option<PathBuf>,
     stream: Option<Stream>,
 }
 
@@ -222,40 +222,19 @@ impl Trainer {
         failed.map_or(Ok(false), Err)
     }
 
-    /// Runs to the end, or until `observe` says stop, or until the validation loss has not become better for `patience` epochs.
-    /// Returns whether the end was reached.
-    ///
-    /// # Errors
-    /// [`TrainError::NotFinite`], [`TrainError::Data`], [`TrainError::File`].
-    pub fn run(&mut self, observe: &mut dyn FnMut(Event<'_>) -> Control) -> Result<bool, TrainError> {
-        if self.state.epoch == 0
-            && let Some(folder) = &self.folder
-        {
-            checkpoint::prune(folder, 0)?;
-        }
-        while self.state.epoch < self.plan.epochs && !self.is_over() {
-            let mut stopped = false;
-            let epoch = self.epoch(&mut |step| {
-                if observe(Event::Step(step)) == Control::Stop {
-                    stopped = true;
-                    return Control::Stop;
-                }
-                Control::Continue
-            })?;
-            let Some(epoch) = epoch else { return Ok(false) };
-            if observe(Event::Epoch(&epoch)) == Control::Stop || stopped {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
     /// Trains one epoch, measures the validation part, and writes the checkpoint; `None` when `observe` stopped it in the
     /// middle. The next call begins where this one stopped.
     ///
     /// # Errors
     /// As [`Trainer::run`].
     pub fn epoch(&mut self, observe: &mut dyn FnMut(&Step) -> Control) -> Result<Option<Epoch>, TrainError> {
+        self.epoch_with(&mut |_, step| observe(step))
+    }
+
+    pub(super) fn epoch_with(
+        &mut self,
+        observe: &mut dyn FnMut(&Self, &Step) -> Control,
+    ) -> Result<Option<Epoch>, TrainError> {
         let start = Instant::now();
         let per_epoch = self.loader.batches();
         let (mut loss, mut norm, mut batches) = (0.0, 0.0, 0u64);
@@ -265,7 +244,7 @@ impl Trainer {
             norm += step.norm;
             batches += 1;
             let last = self.state.batches.is_multiple_of(per_epoch);
-            if observe(&step) == Control::Stop && !last {
+            if observe(self, &step) == Control::Stop && !last {
                 return Ok(None);
             }
             if last {
@@ -351,7 +330,7 @@ impl Trainer {
     }
 
     /// Whether the validation loss has not become better for `patience` epochs.
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         let Some(patience) = self.plan.patience else { return false };
         self.best().is_some_and(|best| self.state.epoch >= best + 1 + patience)
     }

@@ -409,7 +409,7 @@ fn tests_and_budgets_of_programs_run() {
 
 #[test]
 fn examples_keep_their_own_promises() {
-    let files: Vec<String> = ["all_conv", "audio", "autoencoder", "lenet5", "connectivity"]
+    let files: Vec<String> = ["all_conv", "audio", "autoencoder", "lenet5", "connectivity", "label"]
         .iter()
         .map(|name| format!("examples/{name}.cnn"))
         .collect();

@@ -28,7 +28,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "session",
         &[
             "support", "tensor", "ast", "loops", "kernels", "runtime", "ops", "graph", "parse", "resolve",
-            "passes", "lower", "schedule", "codegen", "formats", "facts", "grad",
+            "passes", "lower", "schedule", "codegen", "formats", "facts", "grad", "train",
         ],
     ),
     // Beside the session: files and settings in, batches out; knows no graph.

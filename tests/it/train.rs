@@ -134,6 +134,7 @@ fn what_a_training_lacks_is_said() {
     assert!(code == Some(1) && text.contains("has no `train "), "{code:?} {text}");
     let (code, text) = said(&["train", "examples/digits.cnn", "--with", "optimizer=adm(rate: 1)"]);
     assert!(code == Some(1) && text.contains("E0603"), "{code:?} {text}");
+    assert!(text.contains("the command line's `--with optimizer=adm(rate: 1)`"), "{text}");
     let (code, text) = said(&["eval", "examples/digits.cnn", "-w", "no/such/file"]);
     assert!(code == Some(2) && text.contains("no/such/file"), "{code:?} {text}");
 }

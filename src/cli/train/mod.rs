@@ -4,6 +4,7 @@ mod eval;
 mod files;
 mod progress;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::args::{Train, Tuning};
@@ -11,7 +12,7 @@ use super::check;
 use super::out::{Failure, Out};
 use super::source;
 use crate::data::{DataError, Places};
-use crate::session::retune::retune;
+use crate::session::retune::{Retuned, retune};
 use crate::session::{CompileError, Compiler, Files, report};
 use crate::support::diag::Diagnostic;
 use crate::support::span::Sources;
@@ -65,9 +66,24 @@ fn open(tuning: &Tuning, more: &[(String, String)], out: Out) -> Result<Trainer,
         settings.extend(value.map(|v| (key.to_owned(), v.to_string())));
     }
     settings.extend(tuning.with.iter().cloned());
-    let text = retune(&name, &written, tuning.net.as_deref(), &settings);
+    let Retuned { text, places: set } = retune(&name, &written, tuning.net.as_deref(), &settings);
     let options = check::tuned(tuning)?;
-    let checked = Compiler::new(options.clone()).check(&name, &text, &Files);
+    let mut checked = Compiler::new(options.clone()).check(&name, &text, &Files);
+    let root = checked.root;
+    for diagnostic in &mut checked.program.diagnostics {
+        let at = diagnostic.primary.span;
+        let from = set.iter().position(|place| {
+            let here = |p: &Range<usize>| (p.start..=p.end).contains(&(at.start as usize));
+            at.file == root && place.as_ref().is_some_and(here)
+        });
+        if let Some((key, value)) = from.and_then(|i| settings.get(i)) {
+            let flag = match key.as_str() {
+                "batch" | "epochs" | "seed" => format!("--{key} {value}"),
+                _ => format!("--with {key}={value}"),
+            };
+            diagnostic.notes.push(format!("this is the command line's `{flag}`, not what the file says"));
+        }
+    }
     out.diagnostics(checked.diagnostics(), &checked.sources);
     if checked.has_errors() {
         return Err(Failure::said());

@@ -5,6 +5,7 @@ mod constant;
 mod conv;
 mod layout;
 mod linear;
+mod loss;
 mod norm;
 mod pool;
 mod reduce;
@@ -38,6 +39,7 @@ pub(super) fn import(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Results
         .or_else(|| pool::import(cx, at, x))
         .or_else(|| norm::import(cx, at, x))
         .or_else(|| linear::import(cx, at, x))
+        .or_else(|| loss::import(cx, at, x))
         .or_else(|| unary::import(cx, at, x))
         .or_else(|| binary::import(cx, at, x))
         .or_else(|| reduce::import(cx, at, x))

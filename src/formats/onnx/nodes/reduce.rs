@@ -71,7 +71,7 @@ fn whole_grid(cx: &mut Importer, v: &Val, dims: &[usize], f: AggregateFn) -> Res
 }
 
 /// The value without axes of extent 1.
-fn without(v: &Val, over: &[usize]) -> Val {
+pub(super) fn without(v: &Val, over: &[usize]) -> Val {
     let kept: Vec<usize> = (0..v.rank()).filter(|a| !over.contains(a)).collect();
     v.transposed(&kept)
 }
