@@ -56,6 +56,9 @@ pub mod session;
 #[cfg(feature = "data")]
 pub mod data;
 
+#[cfg(feature = "data")]
+pub mod draw;
+
 #[cfg(all(feature = "data", feature = "safetensors"))]
 pub mod trainer;
 

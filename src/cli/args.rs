@@ -1,9 +1,13 @@
 //! The words of the command line, as clap reads them. No meaning here: each command's file has it.
 
+mod data;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use data::{Data, DataCommand, ShowData, SynthData, Weights};
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 fine, 1 the program or a comparison is wrong, 2 usage or an input that cannot be read, 101 a bug in cnnc.
@@ -74,6 +78,10 @@ pub(crate) enum Command {
     Train(Train),
     /// Measure loss and metrics of trained weights.
     Eval(Eval),
+    /// Get, find, show and make data for training.
+    Data(Data),
+    /// List weights with their shapes and ranges; draw a layer's kernels.
+    Weights(Weights),
     /// Compare gradients with slopes by differences, tensor by tensor.
     Gradcheck(Gradcheck),
     /// Run the `test` and `budget` items of programs.
@@ -354,6 +362,9 @@ pub(crate) struct Train {
     /// Begin anew where a training was interrupted.
     #[arg(long, conflicts_with = "resume")]
     pub(crate) fresh: bool,
+    /// Also draw the history into this file, .svg or .png.
+    #[arg(long, value_name = "FILE", value_parser = chart_file)]
+    pub(crate) plot: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -503,6 +514,25 @@ fn named(text: &str) -> Result<(Option<String>, PathBuf), String> {
         _ if text.is_empty() => Err("a file is needed".to_owned()),
         _ => Ok((None, PathBuf::from(text))),
     }
+}
+
+/// The file of a chart, by its ending.
+fn chart_file(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    match path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase).as_deref() {
+        Some("svg" | "png") => Ok(path),
+        Some(_) | None => Err("a chart is a .svg or a .png file".to_owned()),
+    }
+}
+
+/// `24x32` or `24`, rows and columns of a picture
+fn picture_size(text: &str) -> Result<(usize, usize), String> {
+    let extent = |t: &str| t.parse().ok().filter(|n| (1..=1usize << 14).contains(n));
+    let size = match text.split_once('x') {
+        Some((h, w)) => extent(h).zip(extent(w)),
+        None => extent(text).map(|n| (n, n)),
+    };
+    size.ok_or_else(|| "write rows and columns such as 24x32, each from 1 to 16384".to_owned())
 }
 
 /// A time of measurement: positive, at most an hour.

@@ -8,6 +8,7 @@ mod bench;
 mod check;
 mod compile;
 mod completions;
+mod data;
 mod doctor;
 mod explain;
 mod export;
@@ -16,6 +17,7 @@ mod gradcheck;
 mod import;
 mod layers;
 mod out;
+mod pictures;
 mod repl;
 mod run;
 mod source;
@@ -84,6 +86,8 @@ fn dispatch(command: Command, out: Out) -> Result<(), Failure> {
         Command::Test(args) => gradcheck::test(&args, out),
         Command::Train(args) => train::run(&args, out),
         Command::Eval(args) => train::eval(&args, out),
+        Command::Data(args) => data::run(&args, out),
+        Command::Weights(args) => weights::show::run(&args, out),
         Command::Fmt(args) => fmt::run(&args, out),
         Command::Repl(args) => repl::run(&args, out),
         Command::Compile(args) => compile::run(&args, out),

@@ -1,6 +1,8 @@
 //! Weights from files into a model: safetensors and NumPy's `.npz`, names changed on the way (`--map`), what does not fit shown
 //! side by side, and a word where a file was written for another architecture.
 
+pub(super) mod show;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufReader;
@@ -78,23 +80,44 @@ pub(super) fn load(
 }
 
 fn open(model: &Model, path: &Path, out: Out) -> Result<Box<dyn WeightSource>, Failure> {
-    let shown = path.display();
-    let failed = |error: FormatError| match error {
-        FormatError::Io(error) => Failure::io(&shown, &error),
-        other => Failure::Coded(codes::E0502, format!("{shown}: {other}")),
-    };
-    if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("npz")) {
-        let file = File::open(path).map_err(|e| Failure::io(&shown, &e))?;
-        let arrays = npz::read(BufReader::new(file), ELEMENTS_MAX).map_err(failed)?;
-        return Ok(Box::new(Archive(arrays.into_iter().collect())));
+    if is_archive(path) {
+        return open_file(path);
     }
-    let weights = Weights::open(path).map_err(failed)?;
+    let weights = safetensors(path)?;
     if weights.note(FINGERPRINT).is_some_and(|theirs| theirs != model.fingerprint()) {
         out.remark(&format!(
-            "warning: {shown} was written for another architecture: layers, their order or their arguments differ\n"
+            "warning: {} was written for another architecture: layers, their order or their arguments differ\n",
+            path.display()
         ));
     }
     Ok(Box::new(weights))
+}
+
+/// A file's weights, whatever they are for.
+fn open_file(path: &Path) -> Result<Box<dyn WeightSource>, Failure> {
+    if !is_archive(path) {
+        return Ok(Box::new(safetensors(path)?));
+    }
+    let file = File::open(path).map_err(|e| Failure::io(path.display(), &e))?;
+    let arrays = npz::read(BufReader::new(file), ELEMENTS_MAX).map_err(|e| unread(path, e))?;
+    Ok(Box::new(Archive(arrays.into_iter().collect())))
+}
+
+fn is_archive(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("npz"))
+}
+
+fn safetensors(path: &Path) -> Result<Weights, Failure> {
+    Weights::open(path).map_err(|e| unread(path, e))
+}
+
+fn unread(path: &Path, error: FormatError) -> Failure {
+    match error {
+        FormatError::Io(error) => Failure::io(path.display(), &error),
+        other @ (FormatError::Malformed { .. }
+        | FormatError::Unsupported { .. }
+        | FormatError::Mismatch(_)) => Failure::Coded(codes::E0502, format!("{}: {other}", path.display())),
+    }
 }
 
 /// For each of the file's names that is changed the new one.

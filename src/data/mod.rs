@@ -1,4 +1,4 @@
-//! Data for training: sets of samples in, batches of named `f32` buffers out. Metrics and histories of a training, too.
+//! Data for training: sets of samples in, batches of named `f32` buffers out.
 //!
 //! A [`Spec`] says what a `train` item says: which [`Source`], how samples vary ([`Augment`]), which share is kept for
 //! validation. [`Spec::open`] reads it into [`Parts`]: the training part, and those for validation and test. A [`Loader`]

@@ -1,5 +1,6 @@
 //! Sets from picture files: a folder a class, pictures with masks, tiles; and what is done to all pictures once.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -203,10 +204,10 @@ fn pairs(images: &Path, masks: &Path) -> Result<Vec<(PathBuf, PathBuf)>, DataErr
         return Ok(vec![(images.to_owned(), masks.to_owned())]);
     }
     let stem = |p: &Path| p.file_stem().map(std::ffi::OsStr::to_owned);
-    let truths = entries(masks, false)?;
+    let truths: BTreeMap<_, PathBuf> = entries(masks, false)?.into_iter().map(|t| (stem(&t), t)).collect();
     entries(images, false)?
         .into_iter()
-        .map(|image| match truths.iter().find(|t| stem(t) == stem(&image)) {
+        .map(|image| match truths.get(&stem(&image)) {
             Some(mask) => Ok((image, mask.clone())),
             None => {
                 let what = format!("no mask of this name is in {}", masks.display());

@@ -158,7 +158,7 @@ pub enum Source {
     Synthetic(super::synth::Synthetic, f64),
     /// Patches of photographs.
     Patches {
-        /// Pictures; none: the four textures that come with the program.
+        /// Pictures, at least one.
         files: Vec<PathBuf>,
         /// How many patches.
         count: usize,

@@ -41,6 +41,15 @@ impl Made {
             Self::Bars => "bars",
         }
     }
+
+    /// Names of the classes of whole pictures; none where pixels alone have classes.
+    pub fn classes(self) -> &'static [&'static str] {
+        match self {
+            Self::Shapes => &["disc", "square", "triangle"],
+            Self::Edges => &[],
+            Self::Bars => &["0", "22.5", "45", "67.5", "90", "112.5", "135", "157.5"],
+        }
+    }
 }
 
 /// A set of made pictures.
@@ -154,11 +163,7 @@ impl Synthetic {
         let image = Field::new("image", Kind::Image, &names, vec![self.channels, h, w], image);
         let mask = Field::new("mask", Kind::Mask, &names, vec![1, h, w], Store::Bytes(mask, 1.0));
         let mut fields = vec![image, mask.clone()];
-        let classes: &[&str] = match self.kind {
-            Made::Shapes => &["disc", "square", "triangle"],
-            Made::Edges => &[],
-            Made::Bars => &["0", "22.5", "45", "67.5", "90", "112.5", "135", "157.5"],
-        };
+        let classes = self.kind.classes();
         if self.kind == Made::Edges {
             fields.push(mask.called("target", Kind::Mask));
         } else {

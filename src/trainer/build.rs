@@ -3,12 +3,14 @@
 
 use super::error::TrainError;
 use super::loss::Losses;
+use super::metric::Metric;
 use super::plan::Plan;
 use crate::data::{Parts, Want};
 use crate::graph::{Graph, ValueId};
 use crate::resolve::Network;
 use crate::session::{Compiler, Model};
 use crate::support::Name;
+use crate::tensor::ty::TensorTy;
 use crate::train::mode::{self, Drop};
 use crate::train::{Settings, step};
 
@@ -23,12 +25,23 @@ pub(super) struct Built {
     pub(super) plain: Graph,
     /// What is loaded for each batch.
     pub(super) wants: Vec<Want>,
-    /// For each metric the output that it looks at, and its channels.
-    pub(super) looks: Vec<(String, usize)>,
+    /// For each metric what it looks at.
+    pub(super) looks: Vec<Look>,
     /// Masks that a step takes.
     pub(super) drops: Vec<Drop>,
     /// What the program says the step is.
     pub(super) text: String,
+}
+
+/// Where a metric's numbers come from.
+#[derive(Clone, Debug)]
+pub(super) struct Look {
+    /// The output that it looks at.
+    pub(super) output: String,
+    /// The output with the truth; `None` when the data gives it.
+    pub(super) truth: Option<String>,
+    /// Channels of the output.
+    pub(super) channels: usize,
 }
 
 pub(super) fn build(
@@ -43,9 +56,11 @@ pub(super) fn build(
     let mut losses = Losses { graph: &mut graph, parts, batch: plan.batch, fields: Vec::new() };
     let each = losses.build(&plan.loss)?;
     for metric in &plan.metrics {
-        if !inputs.contains(&metric.truth) {
-            losses.field(&metric.truth, Some(metric.value))?;
-        }
+        let truth = match metric.truth_value {
+            Some(value) => value,
+            None => losses.field(&metric.truth, Some(metric.value))?,
+        };
+        fits(losses.graph, metric, truth)?;
     }
     let looks = looked_at(&mut graph, plan);
     graph.output(EACH, each, vec![0, 1]);
@@ -83,21 +98,47 @@ pub(super) fn build(
     Ok(Built { step, eval, plain, wants, looks, drops, text })
 }
 
-/// Gives every layer that a metric looks at an output, in place of the net's own.
-fn looked_at(graph: &mut Graph, plan: &Plan) -> Vec<(String, usize)> {
+/// Whether a metric can be taken of these two.
+fn fits(graph: &Graph, metric: &Metric, truth: ValueId) -> Result<(), TrainError> {
+    let (a, b) = (&graph.value(metric.value).ty, &graph.value(truth).ty);
+    let same_grid = a.grid_names() == b.grid_names() && a.grid_dims() == b.grid_dims();
+    let positions = |ty: &TensorTy| ty.grid_dims().iter().product::<usize>();
+    let (fit, wanted) = match metric.kind.is_class() {
+        // A lone label and a grid of one position are the same.
+        true => {
+            (b.c() == 1 && (same_grid || positions(a) == 1 && positions(b) == 1), "a class for each position")
+        }
+        false => (same_grid && a.c() == b.c(), "numbers of the same shape"),
+    };
+    if fit {
+        return Ok(());
+    }
+    Err(TrainError::Setting(format!(
+        "`{}({}, {})` compares {} with {wanted}, not with {}",
+        metric.kind.name(),
+        metric.output,
+        metric.truth,
+        a.show(),
+        b.show()
+    )))
+}
+
+/// Gives every value that a metric looks at an output, in place of the net's own.
+fn looked_at(graph: &mut Graph, plan: &Plan) -> Vec<Look> {
     graph.outputs.clear();
     let mut found: Vec<(ValueId, String)> = Vec::new();
-    for metric in &plan.metrics {
-        if !found.iter().any(|(v, _)| *v == metric.value) {
-            let name = format!("@{}", found.len());
-            let rank = graph.value(metric.value).ty.dims().len();
-            graph.output(&name, metric.value, (0..rank).collect());
-            found.push((metric.value, name));
+    let mut output = |value: ValueId| {
+        if let Some((_, name)) = found.iter().find(|(v, _)| *v == value) {
+            return name.clone();
         }
-    }
-    let look = |value: ValueId| {
-        let name = found.iter().find(|(v, _)| *v == value).map_or_else(String::new, |f| f.1.clone());
-        (name, graph.value(value).ty.c())
+        let name = format!("@{}", found.len());
+        let rank = graph.value(value).ty.dims().len();
+        graph.output(&name, value, (0..rank).collect());
+        found.push((value, name.clone()));
+        name
     };
-    plan.metrics.iter().map(|m| look(m.value)).collect()
+    let outputs: Vec<(String, Option<String>)> =
+        plan.metrics.iter().map(|m| (output(m.value), m.truth_value.map(&mut output))).collect();
+    let look = |(output, truth), m: &Metric| Look { output, truth, channels: graph.value(m.value).ty.c() };
+    outputs.into_iter().zip(&plan.metrics).map(|(o, m)| look(o, m)).collect()
 }

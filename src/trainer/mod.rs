@@ -22,6 +22,6 @@ mod tests;
 
 pub use callbacks::Callbacks;
 pub use error::{NotFinite, TrainError};
-pub use metric::{Figure, Table};
+pub use metric::{Figure, Metric, Table};
 pub use plan::Plan;
 pub use run::{Control, Epoch, Event, Measured, Step, Trainer};

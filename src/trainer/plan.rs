@@ -1,7 +1,7 @@
 //! The settings of a `train` item, typed. Names, kinds and ranges were checked when the program was; defaults are here.
 
 use super::error::TrainError;
-use super::metric::{Kind, Metric};
+use super::metric::{self, Kind, Metric};
 use crate::data::Spec;
 use crate::ops::args::ArgValue;
 use crate::resolve::{SetValue, Training};
@@ -75,11 +75,12 @@ impl Plan {
             }
             Some(_) | None => None,
         };
-        let metrics = match value("metric") {
+        let mut metrics = match value("metric") {
             None => Vec::new(),
             Some(SetValue::List(list)) => list.iter().filter_map(metric).collect(),
             Some(one) => metric(one).into_iter().collect(),
         };
+        metric::named(&mut metrics);
         Ok(Self {
             data: Spec::of(training)?,
             loss: loss.value.clone(),
@@ -195,9 +196,9 @@ fn metric(value: &SetValue) -> Option<Metric> {
     else {
         return None;
     };
-    let truth = match truth {
-        SetValue::Data(name) => name.clone(),
-        SetValue::Layer(path, _) => path.as_str().into(),
+    let (truth, truth_value) = match truth {
+        SetValue::Data(name) => (name.clone(), None),
+        SetValue::Layer(path, id) => (path.as_str().into(), Some(*id)),
         SetValue::Static(_) | SetValue::Call(..) | SetValue::List(_) | SetValue::Binary(..) => return None,
     };
     let kind = match &**name {
@@ -211,5 +212,6 @@ fn metric(value: &SetValue) -> Option<Metric> {
     };
     let ignore = args.find("ignore").and_then(as_number).map(|x| x as i64);
     let threshold = args.find("threshold").and_then(as_number).map(|x| x as f32);
-    Some(Metric { kind, output: output.clone(), value: *value, truth, ignore, threshold })
+    let (name, output) = (kind.name(), output.clone());
+    Some(Metric { name, kind, output, value: *value, truth, truth_value, ignore, threshold })
 }

@@ -6,15 +6,15 @@ use std::time::Instant;
 
 use sha2::{Digest, Sha256};
 
-use super::build::{Built, EACH, build};
+use super::build::{Built, EACH, Look, build};
 use super::checkpoint::{self, State, Tensors};
 use super::error::{NotFinite, TrainError};
 use super::metric::{Figure, Table, Tally};
 use super::plan::Plan;
 use crate::data::{Batch, Loader, Parts, Places, Position, Stream};
-use crate::graph::Graph;
+use crate::graph::{Def, Graph};
 use crate::resolve;
-use crate::session::{Checked, Compiler, Model, Options};
+use crate::session::{Checked, Compiler, Model, Options, WeightInfo};
 use crate::tensor::owned::{Tensor, TensorView};
 use crate::train::mode::Drop;
 use crate::train::step;
@@ -93,7 +93,7 @@ pub struct Trainer {
     eval: Model,
     plain: Graph,
     parts: Parts,
-    looks: Vec<(String, usize)>,
+    looks: Vec<Look>,
     wants: Vec<crate::data::Want>,
     drops: Vec<Drop>,
     loader: Loader,
@@ -388,11 +388,13 @@ impl Trainer {
                 loss += each.data()[..batch.count].iter().map(|x| f64::from(*x)).sum::<f64>();
             }
             samples += batch.count as u64;
-            for ((tally, metric), (look, channels)) in
-                tallies.iter_mut().zip(&self.plan.metrics).zip(&self.looks)
-            {
-                if let (Some(output), Some(truth)) = (outputs.get(look), batch.get(&metric.truth)) {
-                    tally.add(output.data(), truth, (self.plan.batch, batch.count, *channels));
+            for ((tally, metric), look) in tallies.iter_mut().zip(&self.plan.metrics).zip(&self.looks) {
+                let truth = match &look.truth {
+                    Some(name) => outputs.get(name).map(Tensor::data),
+                    None => batch.get(&metric.truth),
+                };
+                if let (Some(output), Some(truth)) = (outputs.get(&look.output), truth) {
+                    tally.add(output.data(), truth, (self.plan.batch, batch.count, look.channels));
                 }
             }
             stream.recycle(batch);
@@ -508,6 +510,17 @@ impl Trainer {
     /// [`TrainError::File`].
     pub fn write_weights(&self, path: &Path) -> Result<(), TrainError> {
         checkpoint::write(path, &tensors(self.weights()?), None)
+    }
+
+    /// The net's weights in the order in which the program makes them.
+    pub fn weight_list(&self) -> Vec<WeightInfo> {
+        let info = |id| {
+            let value = self.plain.value(id);
+            let trainable = matches!(value.def, Def::Param { trainable: true, .. });
+            let axes = value.ty.names().iter().cloned().zip(value.ty.dims().iter().copied()).collect();
+            WeightInfo { name: value.name.clone(), axes, trainable }
+        };
+        self.plain.params().map(info).collect()
     }
 
     /// The net's name.

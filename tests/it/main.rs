@@ -3,6 +3,7 @@
 
 mod bench;
 mod cli;
+mod data;
 mod docs;
 mod errors;
 mod examples;

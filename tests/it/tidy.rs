@@ -33,6 +33,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ),
     // Beside the session: files and settings in, batches out; knows no graph.
     ("data", &["support", "tensor", "ops", "resolve", "formats"]),
+    // Charts and contact sheets: numbers in, pictures out.
+    ("draw", &["support", "tensor", "formats"]),
     // What a training step is, as a graph; and who runs it on data.
     ("train", &["support", "tensor", "ops", "graph", "grad"]),
     (
@@ -40,7 +42,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         &["support", "tensor", "ast", "ops", "graph", "train", "resolve", "formats", "data", "session"],
     ),
     // The command line goes through the public API, and shows what the catalogues of codes and operations hold.
-    ("cli", &["session", "data", "trainer", "formats", "ops", "tensor", "support"]),
+    ("cli", &["session", "data", "draw", "trainer", "formats", "ops", "tensor", "support"]),
 ];
 
 /// What a verb may import: the nouns. No verb imports another.

@@ -1,15 +1,17 @@
-//! The folder of a training: `weights.safetensors`, `history.csv`, `test.txt`, and `checkpoints/`.
+//! The folder of a training: `weights.safetensors`; `history.csv` with its charts `history.svg` and `history.png`; `test.txt` and
+//! `confusion.csv`; `kernels.png`, the first convolution's; and `checkpoints/`.
 //!
 //! The weights appear at the end. A folder without them, but with checkpoints, is that of a training that was interrupted: it
 //! is gone on with by `--resume`, and given up by `--fresh`.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use super::failure;
+use super::history::{self, History};
+use super::{confusion, failure};
 use crate::cli::args::Train;
 use crate::cli::out::{Failure, Out};
-use crate::trainer::{Measured, Table, Trainer, checkpoint};
+use crate::draw::mosaic::Kernels;
+use crate::trainer::{Measured, Trainer, checkpoint};
 
 /// The files of one training.
 pub(super) struct Folder {
@@ -54,69 +56,49 @@ impl Folder {
         }
     }
 
-    /// What stands at the end: history and figures, then the weights.
+    /// Begins the history of the epochs.
+    pub(super) fn history(&self, trainer: &Trainer) -> Result<History, Failure> {
+        History::begin(self.path.join("history.csv"), trainer)
+    }
+
+    /// The chart of the history, in the folder and where `--plot` says; nothing before the first epoch.
+    pub(super) fn chart(&self, trainer: &Trainer, more: Option<&Path>) -> Result<(), Failure> {
+        if trainer.history().is_empty() {
+            return Ok(());
+        }
+        let chart = history::chart(trainer.name(), trainer.history());
+        history::save(&chart, &self.path.join("history.svg"))?;
+        history::save(&chart, &self.path.join("history.png"))?;
+        more.map_or(Ok(()), |path| history::save(&chart, path))
+    }
+
+    /// What stands at the end: figures, tables and kernels, then the weights.
     pub(super) fn write(&self, trainer: &Trainer, test: Option<&Measured>, out: Out) -> Result<(), Failure> {
-        let save = |name: &str, text: &str| {
+        let save = |name: &str, bytes: &[u8]| {
             let path = self.path.join(name);
-            std::fs::write(&path, text).map_err(|e| Failure::io(path.display(), &e))
+            std::fs::write(&path, bytes).map_err(|e| Failure::io(path.display(), &e))
         };
-        save("history.csv", &history(trainer))?;
         if let Some(test) = test {
-            save("test.txt", &super::figures("test", test, trainer))?;
+            save("test.txt", super::figures("test", test, trainer).as_bytes())?;
+            for (i, table) in test.tables.iter().enumerate() {
+                let number = if i == 0 { String::new() } else { format!("-{}", i + 1) };
+                let csv = confusion::csv(table, &trainer.data().train.set.classes);
+                save(&format!("confusion{number}.csv"), &csv)?;
+            }
+        }
+        let weights = trainer.weights().map_err(|e| failure(e, None, out))?;
+        let list = trainer.weight_list();
+        let first = crate::cli::weights::show::first(&list);
+        if let Some(mosaic) =
+            first.and_then(|w| Kernels::named(&w.axes, weights.get(&w.name)?.data().to_vec())?.mosaic())
+        {
+            crate::cli::pictures::save(&mosaic.picture, &self.path.join("kernels.png"))?;
         }
         trainer.write_weights(&self.weights()).map_err(|e| failure(e, None, out))
     }
 }
 
-/// One line an epoch; numbers read back to the same bits.
-fn history(trainer: &Trainer) -> String {
-    let names: Vec<String> = trainer
-        .history()
-        .iter()
-        .find_map(|e| e.validation.as_ref())
-        .map_or(Vec::new(), |v| v.figures.iter().map(|f| f.name.clone()).collect());
-    let mut text = String::from("epoch,train loss,gradient norm,rate");
-    let validated = trainer.history().iter().any(|e| e.validation.is_some());
-    if validated {
-        text.push_str(",validate loss");
-        names.iter().for_each(|n| text.push_str(&format!(",validate {n}")));
-    }
-    text.push('\n');
-    for e in trainer.history() {
-        let _ = write!(text, "{},{},{},{}", e.epoch + 1, e.loss, e.norm, e.rate);
-        if let Some(v) = &e.validation {
-            let _ = write!(text, ",{}", v.loss);
-            v.figures.iter().for_each(|f| text.push_str(&format!(",{}", f.value)));
-        }
-        text.push('\n');
-    }
-    text
-}
-
-/// A confusion matrix: rows are true classes, columns predicted ones.
-pub(super) fn confusion(table: &Table, classes: &[String]) -> String {
-    let name = |c: usize| classes.get(c).cloned().unwrap_or_else(|| c.to_string());
-    let cells = |row: usize| (0..table.classes).map(move |c| table.counts[row * table.classes + c]);
-    let most = table.counts.iter().max().copied().unwrap_or(0).to_string().len();
-    let names: Vec<String> = (0..table.classes).map(name).collect();
-    let width = names.iter().map(String::len).max().unwrap_or(1);
-    let column = most.max(width) + 1;
-    let mut text = format!("{:>width$}", "");
-    names.iter().for_each(|n| {
-        let _ = write!(text, "{n:>column$}");
-    });
-    text.push('\n');
-    for (row, name) in names.iter().enumerate() {
-        let _ = write!(text, "{name:>width$}");
-        cells(row).for_each(|n| {
-            let _ = write!(text, "{n:>column$}");
-        });
-        text.push('\n');
-    }
-    text
-}
-
 /// The weights that a path means: a file, or the folder of a training.
-pub(super) fn weights_of(path: &Path) -> PathBuf {
+pub(in crate::cli) fn weights_of(path: &Path) -> PathBuf {
     if path.is_dir() { path.join("weights.safetensors") } else { path.to_owned() }
 }

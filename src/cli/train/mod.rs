@@ -1,7 +1,9 @@
 //! `cnnc train`: train the network of a program as its `train` item says; `cnnc eval`: measure trained weights.
 
+mod confusion;
 mod eval;
 mod files;
+mod history;
 mod progress;
 
 use std::ops::Range;
@@ -21,6 +23,8 @@ use files::Folder;
 use progress::Progress;
 
 pub(super) use eval::run as eval;
+pub(super) use files::weights_of;
+pub(super) use history::line;
 
 pub(super) fn run(args: &Train, out: Out) -> Result<(), Failure> {
     let start = std::time::Instant::now();
@@ -29,15 +33,24 @@ pub(super) fn run(args: &Train, out: Out) -> Result<(), Failure> {
     let resumed = folder.prepare(&mut trainer, args)?;
     out.remark(&opening(&trainer, start.elapsed().as_secs_f64(), resumed));
     let mut progress = Progress::new(&trainer);
+    let mut history = folder.history(&trainer)?;
+    let mut unwritten = None;
     let done = trainer.run(&mut |event| {
         match event {
             Event::Step(step) => progress.step(step),
-            Event::Epoch(epoch) => progress.epoch(epoch, out),
+            Event::Epoch(epoch) => {
+                progress.epoch(epoch, out);
+                unwritten = history.add(epoch).err();
+            }
         }
-        Control::Continue
+        if unwritten.is_some() { Control::Stop } else { Control::Continue }
     });
     progress.end();
+    // Also of a training that ends badly: it shows where that began.
+    let charted = folder.chart(&trainer, args.plot.as_deref());
     done.map_err(|e| failure(e, None, out))?;
+    unwritten.map_or(Ok(()), Err)?;
+    charted?;
     let stopped = (trainer.history().len() as u64) < trainer.settings().epochs;
     let best = trainer.best();
     if trainer.take_best().map_err(|e| failure(e, None, out))? {
@@ -93,7 +106,7 @@ fn open(tuning: &Tuning, more: &[(String, String)], out: Out) -> Result<Trainer,
 }
 
 /// Where data are looked for: paths beside the program; fetched sets in CNNC_DATA or the user's data folder.
-fn places(program: &Path) -> Places {
+pub(super) fn places(program: &Path) -> Places {
     let folder = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     let user = || folder("XDG_DATA_HOME").or_else(|| folder("HOME").map(|home| home.join(".local/share")));
     let cache = folder("CNNC_DATA").or_else(|| user().map(|folder| folder.join("cnnc")));
@@ -166,7 +179,7 @@ fn figures(part: &str, measured: &Measured, trainer: &Trainer) -> String {
     }
     text.push_str(&format!(", {} samples\n", measured.samples));
     for table in &measured.tables {
-        text.push_str(&files::confusion(table, &trainer.data().train.set.classes));
+        text.push_str(&confusion::text(table, &trainer.data().train.set.classes));
     }
     text
 }

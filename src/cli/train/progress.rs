@@ -94,8 +94,7 @@ impl Progress {
 
 /// `accuracy 98.61 %`, `mse 0.0123`
 pub(super) fn figure(figure: &Figure) -> String {
-    let share = figure.name == "accuracy" || figure.name == "miou" || figure.name.starts_with("top_");
-    if share {
+    if figure.is_share() {
         format!("{} {:.2} %", figure.name, figure.value * 100.0)
     } else {
         format!("{} {:.5}", figure.name, figure.value)
