@@ -475,7 +475,7 @@ fn settings_that_cannot_be_say_so() {
         ("shapes(noise: -1)", "`noise`"),
         ("mnist(pad: 5000)", "`pad`"),
         ("csv()", "`file`"),
-        ("csv(\"a\", shape: [c: 0])", "shape"),
+        ("csv(\"a\", shape: [c: 0])", "extent 0"),
         ("patches(\"a\", whiten: bleach)", "`bleach`"),
         ("images(\"a\", \"b\", \"c\")", ""),
         ("digits(digits: 3)", "`digits`"),

@@ -95,7 +95,7 @@ pub(super) fn chart(name: &str, history: &[Epoch]) -> Chart {
     }
     panels.extend(others.into_iter().map(|(name, line)| Panel { name, lines: vec![line], log: true }));
     let rate = line("rate", &|e| Some(e.rate));
-    panels.push(Panel { name: "learning rate".into(), lines: vec![rate], log: true });
+    panels.push(Panel { name: "learning rate".into(), lines: vec![rate], log: false });
     let epochs = history.len();
     let title = format!("{name}, {epochs} epoch{}", if epochs == 1 { "" } else { "s" });
     Chart { title, axis: "epoch".into(), panels }
