@@ -126,7 +126,7 @@ fn same_code(a: &Nest, b: &Nest) -> bool {
 /// The Cranelift IR of one nest, as text.
 ///
 /// # Errors
-/// As [`define`].
+/// As [`nests`].
 pub fn clif_text(nest: &Nest, isa: &Isa) -> Result<String, CodegenError> {
     let tables: Vec<DataId> = (0..nest.tables.len() as u32).map(DataId::from_u32).collect();
     let mut frontend = FunctionBuilderContext::new();

@@ -373,6 +373,13 @@ fn a_training_leaves_history_chart_kernels_and_confusions() {
         .map(|n| n.parse::<u64>().expect("counts"))
         .sum();
     assert_eq!(sum, 359);
+    let json = fine(&dir, &["eval", "s.cnn", "-w", "Small.train", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    let counts = json["tables"][0]["counts"].as_array().expect("rows");
+    let rows: Vec<String> =
+        confusion.lines().skip(1).map(|l| l.split_once(',').expect("cells").1.to_owned()).collect();
+    let shown = |row: &serde_json::Value| row.to_string().trim_matches(['[', ']']).to_owned();
+    assert_eq!(counts.iter().map(shown).collect::<Vec<_>>(), rows);
     assert!(fine(&dir, &["weights", "Small.train", "--mosaic", "k.png"]).contains("4 kernels of `a.weight`"));
     assert_eq!(picture(&dir.join("k.png")), picture(&folder.join("kernels.png")));
     let ran = cnnc(&dir, &["train", "s.cnn", "--plot", "plot.pdf"]);
@@ -380,6 +387,23 @@ fn a_training_leaves_history_chart_kernels_and_confusions() {
     fine(&dir, &["train", "s.cnn", "--epochs", "0", "-o", "none"]);
     assert!(!dir.join("none/history.svg").exists(), "no epoch, no chart");
     assert_eq!(read(&dir.join("none/history.csv")).lines().count(), 1);
+}
+
+/// Its chart shows the epochs before, its history has them.
+#[test]
+fn a_training_that_ends_in_infinity_leaves_what_it_was() {
+    let dir = scratch("train-infinite");
+    let text = "net Small(image: [c: 1, h: 8, w: 8]) -> [c: 10] { image |> dense(16) as a |> dense(16) as b |> dense(10) as out }
+        train Small {
+            data digits  loss cross_entropy(out, label)  optimizer sgd(rate: 1e-6)  schedule linear(least: 1e30)  epochs 9
+        }";
+    std::fs::write(dir.join("s.cnn"), text).expect("a file");
+    let ran = cnnc(&dir, &["train", "s.cnn", "--with", "batch=512"]);
+    assert!(ran.code == 1 && ran.err.contains("finite"), "{ran:?}");
+    let history = read(&dir.join("Small.train/history.csv"));
+    let svg = dir.join("Small.train/history.svg");
+    assert_eq!(svg.exists(), history.lines().count() > 1, "{history}");
+    assert!(history.lines().count() < 10 && !dir.join("Small.train/weights.safetensors").exists());
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::formats::FormatError;
 use crate::formats::safetensors::Weights;
 use crate::support::codes;
 use crate::tensor::owned::Tensor;
+use crate::trainer::Table;
 
 pub(crate) fn run(args: &Eval, out: Out) -> Result<(), Failure> {
     let path = files::weights_of(&args.weights);
@@ -50,8 +51,14 @@ pub(crate) fn run(args: &Eval, out: Out) -> Result<(), Failure> {
     if args.json {
         let figures: BTreeMap<&str, f64> =
             measured.figures.iter().map(|f| (f.name.as_str(), f.value)).collect();
+        let table = |t: &Table| {
+            let rows: Vec<&[u64]> = t.counts.chunks(t.classes.max(1)).collect();
+            serde_json::json!({ "name": t.name, "counts": rows, "not_counted": t.outside })
+        };
+        let tables: Vec<serde_json::Value> = measured.tables.iter().map(table).collect();
         let value = serde_json::json!({
             "schema": 1, "part": name, "samples": measured.samples, "loss": measured.loss, "figures": figures,
+            "tables": tables,
         });
         return out.print(format!("{value}\n"));
     }
