@@ -12,7 +12,8 @@ use super::case::{Case, Fill, act, weight};
 use super::lower::{LowerCx, ScalarFn, Wants, elementwise};
 use super::reduce::{sum, without_channels};
 use super::role::Role;
-use super::vjp::{Applied, Emit, NotDifferentiable, Pulled};
+use super::unary::UnaryFn;
+use super::vjp::{Applied, Emit, NotDifferentiable, Pulled, Val};
 use super::{Cost, Field, Inferred, OpError, OpInfo, OpRules, Why, shape_rules};
 use crate::loops::{Affine, Expr, LoopKind, UnOp};
 use crate::support::codes;
@@ -65,6 +66,98 @@ impl BatchNormGrad {
         all
     }
 
+    /// `1 / sqrt(var + eps)`
+    fn scale_of(&self, e: &mut dyn Emit, var: Val) -> Result<Val, OpError> {
+        let ty = e.ty(var).clone();
+        let one = e.fill(ty, 1.0);
+        let shifted = e.shift(var, self.eps)?;
+        let root = e.map(UnaryFn::Sqrt, shifted)?;
+        e.div(one, root)
+    }
+
+    /// With `s` the scale, of `dw = s Σ dy (x - mean)`.
+    fn of_weight(&self, e: &mut dyn Emit, at: &Applied<'_>, [x, dy, mean, var]: [Val; 4]) -> Pulled {
+        let s = self.scale_of(e, var)?;
+        let by = e.mul(at.dy, s)?;
+        at.each(|i| match i {
+            0 => Ok(Some(e.mul(dy, by)?)),
+            1 => {
+                let centred = e.sub(x, mean)?;
+                Ok(Some(e.mul(centred, by)?))
+            }
+            2 => {
+                let total = e.sum_like(dy, mean)?;
+                let part = e.mul(total, by)?;
+                Ok(Some(e.scale(part, -1.0)?))
+            }
+            _ => {
+                let squared = e.mul(s, s)?;
+                let part = e.mul(squared, at.y)?;
+                let part = e.mul(part, at.dy)?;
+                Ok(Some(e.scale(part, -0.5)?))
+            }
+        })
+    }
+
+    /// With `s` the scale and `a = dy - all / N`, `b = (x - mean) along / N`, of `dx = w (s a - s^2 b)`.
+    fn of_input(
+        &self,
+        e: &mut dyn Emit,
+        at: &Applied<'_>,
+        share: f32,
+        [x, dy, w, mean, var, all, along]: [Val; 7],
+    ) -> Pulled {
+        let s = self.scale_of(e, var)?;
+        let ws = e.mul(w, s)?;
+        let centred = e.sub(x, mean)?;
+        let by_along = e.scale(along, share)?;
+        // The derivative by `dy`, and that by `x` but for its sign.
+        let by_dy = e.mul(at.dy, ws)?;
+        let slope = e.mul(s, by_along)?;
+        at.each(|i| match i {
+            0 => {
+                let part = e.mul(by_dy, slope)?;
+                Ok(Some(e.scale(part, -1.0)?))
+            }
+            1 => Ok(Some(by_dy)),
+            2 => {
+                let shared = e.scale(all, share)?;
+                let a = e.sub(dy, shared)?;
+                let b = e.mul(centred, slope)?;
+                let inner = e.sub(a, b)?;
+                let inner = e.mul(inner, s)?;
+                let part = e.mul(inner, at.dy)?;
+                Ok(Some(e.sum_like(part, w)?))
+            }
+            3 => {
+                let part = e.mul(by_dy, slope)?;
+                Ok(Some(e.sum_like(part, mean)?))
+            }
+            // w (s^4 b - s^3 a / 2)
+            4 => {
+                let shared = e.scale(all, share)?;
+                let a = e.sub(dy, shared)?;
+                let a = e.scale(a, -0.5)?;
+                let b = e.mul(centred, slope)?;
+                let inner = e.add(a, b)?;
+                let part = e.mul(inner, by_dy)?;
+                let total = e.sum_like(part, var)?;
+                let squared = e.mul(s, s)?;
+                Ok(Some(e.mul(total, squared)?))
+            }
+            5 => {
+                let total = e.sum_like(by_dy, all)?;
+                Ok(Some(e.scale(total, -share)?))
+            }
+            _ => {
+                let part = e.mul(by_dy, centred)?;
+                let total = e.sum_like(part, along)?;
+                let total = e.mul(total, s)?;
+                Ok(Some(e.scale(total, -share)?))
+            }
+        })
+    }
+
     fn scalar_fn(&self, count: usize) -> ScalarFn<'_> {
         let share = 1.0 / count as f32;
         Box::new(move |b, r| {
@@ -101,8 +194,15 @@ impl OpRules for BatchNormGrad {
         }
     }
 
-    fn vjp(&self, _e: &mut dyn Emit, at: &Applied<'_>) -> Pulled {
-        at.each(|_| Err(NotDifferentiable::new("normalisation by the batch's statistics has first derivatives only")))
+    /// Both forms are functions of all their inputs; what these depend on has rules of its own.
+    fn vjp(&self, e: &mut dyn Emit, at: &Applied<'_>) -> Pulled {
+        match (self.input, at.inputs) {
+            (None, [x, dy, mean, var]) => self.of_weight(e, at, [*x, *dy, *mean, *var]),
+            (Some(count), [x, dy, w, mean, var, all, along]) => {
+                self.of_input(e, at, 1.0 / count as f32, [*x, *dy, *w, *mean, *var, *all, *along])
+            }
+            (Some(_) | None, _) => Err(NotDifferentiable::new("it has four or seven operands")),
+        }
     }
 
     fn reference(&self, inputs: &[&Array], out: &TensorTy) -> Array {

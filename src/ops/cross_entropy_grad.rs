@@ -8,6 +8,7 @@
 //! are weighed. Inputs: `x`, label, class weights if there are any, `dy`. The language has
 //! no name for it.
 
+use super::aggregate::{Aggregate, AggregateFn};
 use super::args::Attrs;
 use super::case::{Case, act};
 use super::cross_entropy::CrossEntropy;
@@ -156,8 +157,15 @@ impl OpRules for CrossEntropyGrad {
         let ty = e.ty(x).clone();
         at.each(|i| match i {
             0 if !self.of.logits => Ok(None),
+            // The softmax' own gradient, times what the whole target distribution of a position weighs in its sample.
             0 if self.of.ignore.is_some() || weighed || e.ty(label).c() != 1 => {
-                Err(NotDifferentiable::new("with `ignore`, class weights or distributions it has first derivatives only"))
+                let plain = Self { of: CrossEntropy { logits: false, ..self.of.clone() } };
+                let minus = e.op(plain.into(), at.inputs)?;
+                let minus = e.op(Aggregate { f: AggregateFn::Sum, dims: vec![1] }.into(), &[minus])?;
+                let weighed = e.mul(at.dy, minus)?;
+                let weighed = e.scale(weighed, -1.0)?;
+                let y = e.op(Softmax { log: false }.into(), &[x])?;
+                Ok(Some(e.op(SoftmaxGrad { log: false }.into(), &[y, weighed])?))
             }
             // The softmax' own gradient.
             0 => {

@@ -7,7 +7,11 @@ use super::l2norm::L2Norm;
 use super::lower::{LowerCx, ScalarFn, Wants};
 use super::reduce::{at_channel, for_each_channel, for_each_position, sum};
 use super::role::Role;
-use super::vjp::{Applied, Emit, NotDifferentiable, Pulled};
+use super::aggregate::{Aggregate, AggregateFn};
+use super::binary::{Binary, BinaryFn, Number};
+use super::pointwise::{Pointwise, PointwiseFn};
+use super::unary::UnaryFn;
+use super::vjp::{Applied, Emit, Pulled, Val};
 use super::{Cost, Field, Inferred, OpError, OpInfo, OpRules, shape_rules};
 use crate::loops::{Cmp, Expr, UnOp};
 use crate::tensor::array::Array;
@@ -47,6 +51,35 @@ impl L2NormGrad {
         }
         all
     }
+
+    /// The derivative by `x` of `Σ t dx`: with `a = Σ x g`, `b = Σ x t`, `c = Σ g t` at a position,
+    /// `(3 x a b / r^2 - x c - g b - t a) / r^3` where `r > eps`, else 0.
+    fn by_input(&self, e: &mut dyn Emit, x: Val, g: Val, t: Val) -> Result<Val, OpError> {
+        let inner = |e: &mut dyn Emit, a: Val, b: Val| {
+            let product = e.mul(a, b)?;
+            e.op(Aggregate { f: AggregateFn::Sum, dims: vec![1] }.into(), &[product])
+        };
+        let (a, b, c) = (inner(e, x, g)?, inner(e, x, t)?, inner(e, g, t)?);
+        let squares = inner(e, x, x)?;
+        let r = e.map(UnaryFn::Sqrt, squares)?;
+        let eps = e.op(Binary::with(BinaryFn::Mul, Number::Right(0.0)).into(), &[r])?;
+        let eps = e.shift(eps, self.eps)?;
+        let far = e.op(Pointwise { f: PointwiseFn::Greater }.into(), &[r, eps])?;
+        // Where the length is not divided by, it must not be 0 either.
+        let r = e.op(Binary::of(BinaryFn::Max).into(), &[r, eps])?;
+        let r2 = e.mul(r, r)?;
+        let r3 = e.mul(r2, r)?;
+        let ab = e.mul(a, b)?;
+        let ab = e.div(ab, r2)?;
+        let ab = e.scale(ab, 3.0)?;
+        let along = e.sub(ab, c)?;
+        let first = e.mul(x, along)?;
+        let (second, third) = (e.mul(g, b)?, e.mul(t, a)?);
+        let rest = e.add(second, third)?;
+        let sum = e.sub(first, rest)?;
+        let share = e.div(far, r3)?;
+        e.mul(sum, share)
+    }
 }
 
 impl OpRules for L2NormGrad {
@@ -64,7 +97,7 @@ impl OpRules for L2NormGrad {
 
     fn vjp(&self, e: &mut dyn Emit, at: &Applied<'_>) -> Pulled {
         at.each(|i| match i {
-            0 => Err(NotDifferentiable::new("`l2norm` has first derivatives only")),
+            0 => Ok(Some(self.by_input(e, at.inputs[0], at.inputs[1], at.dy)?)),
             // The Jacobian is symmetric.
             _ => Ok(Some(e.op(self.clone().into(), &[at.inputs[0], at.dy])?)),
         })

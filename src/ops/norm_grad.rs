@@ -8,10 +8,13 @@ use super::lower::{LowerCx, ScalarFn, Wants};
 use super::norm::{Norm, Over};
 use super::reduce::{at_channel, for_each_position, grid, sum};
 use super::role::Role;
-use super::vjp::{Applied, Emit, NotDifferentiable, Pulled};
+use super::aggregate::{Aggregate, AggregateFn};
+use super::refold::Refold;
+use super::unary::UnaryFn;
+use super::vjp::{Applied, Emit, Pulled, Val};
 use super::{Cost, Field, Inferred, OpError, OpInfo, OpRules, shape_rules};
 use crate::loops::{Affine, Expr, LoopKind, UnOp};
-use crate::support::codes;
+use crate::support::{Name, codes};
 use crate::tensor::array::{Array, for_each_index};
 use crate::tensor::ty::TensorTy;
 
@@ -50,6 +53,62 @@ impl NormGrad {
             all.push(Case::new(case.name.clone(), Self { of: of.clone() }, inputs));
         }
         all
+    }
+
+    /// The derivative by `x` of `Σ t dx`. With `m` the mean over the elements that are normalised together, `s = 1 / sqrt(var + eps)`
+    /// and `P(v) = v - m(v) - u m(v u)`, `dx = s P(g)`; `du/dx = s P` and `ds/dx = -s^2 u / N` make it
+    /// `-s^2 (u m(t P(g)) + P(t m(g u) + g m(t u)))`.
+    fn by_input(&self, e: &mut dyn Emit, x: Val, g: Val, t: Val) -> Result<Val, OpError> {
+        let ty = e.ty(x).clone();
+        let named = |dims: &[usize]| -> Vec<(Name, usize)> {
+            ty.names().iter().cloned().zip(dims.iter().copied()).collect()
+        };
+        // Groups become samples, so that one mean is over whole dimensions.
+        let (folded, dims) = match self.of.over {
+            Over::Channels => (None, vec![1]),
+            Over::Groups(groups) => {
+                let mut to = ty.dims().to_vec();
+                to[0] *= groups;
+                to[1] /= groups;
+                ((groups > 1).then(|| named(&to)), (1..ty.dims().len()).collect())
+            }
+        };
+        let fold = |e: &mut dyn Emit, v: Val| match &folded {
+            Some(to) => e.op(Refold { to: to.clone() }.into(), &[v]),
+            None => Ok(v),
+        };
+        let (x, g, t) = (fold(e, x)?, fold(e, g)?, fold(e, t)?);
+        let mean = |e: &mut dyn Emit, v: Val| e.op(Aggregate { f: AggregateFn::Mean, dims: dims.clone() }.into(), &[v]);
+        let mean_of = |e: &mut dyn Emit, a: Val, b: Val| {
+            let product = e.mul(a, b)?;
+            mean(e, product)
+        };
+        let centre = mean(e, x)?;
+        let centred = e.sub(x, centre)?;
+        let var = mean_of(e, centred, centred)?;
+        let shifted = e.shift(var, self.of.eps)?;
+        let root = e.map(UnaryFn::Sqrt, shifted)?;
+        let u = e.div(centred, root)?;
+        let project = |e: &mut dyn Emit, v: Val| {
+            let (flat, along) = (mean(e, v)?, mean_of(e, v, u)?);
+            let along = e.mul(u, along)?;
+            let rest = e.sub(v, flat)?;
+            e.sub(rest, along)
+        };
+        let (gu, tu) = (mean_of(e, g, u)?, mean_of(e, t, u)?);
+        let (a, b) = (e.mul(t, gu)?, e.mul(g, tu)?);
+        let both = e.add(a, b)?;
+        let turned = project(e, both)?;
+        let projected = project(e, g)?;
+        let inner = mean_of(e, t, projected)?;
+        let scaled = e.mul(u, inner)?;
+        let sum = e.add(scaled, turned)?;
+        let negative = e.scale(sum, -1.0)?;
+        let out = e.div(negative, shifted)?;
+        match &folded {
+            Some(_) => e.op(Refold { to: named(ty.dims()) }.into(), &[out]),
+            None => Ok(out),
+        }
     }
 
     /// Statistics over `dims`, whose index is turned into the tensor's by `index`, and the store of all those elements.
@@ -105,13 +164,24 @@ impl OpRules for NormGrad {
     }
 
     fn vjp(&self, e: &mut dyn Emit, at: &Applied<'_>) -> Pulled {
-        let last = at.inputs.len() - 1;
-        at.each(|i| {
-            if i < last || last == 2 {
-                return Err(NotDifferentiable::new("normalisation by a sample's statistics has first derivatives only"));
+        let (x, last) = (at.inputs[0], at.inputs.len() - 1);
+        let (dy, weight) = (at.inputs[last], (last == 2).then(|| at.inputs[1]));
+        // The Jacobian of the normalisation alone is symmetric.
+        let back = e.op(self.clone().into(), &[x, at.dy])?;
+        at.each(|i| match weight {
+            _ if i == 0 => {
+                let g = match weight {
+                    Some(w) => weighted(e, dy, w)?,
+                    None => dy,
+                };
+                Ok(Some(self.by_input(e, x, g, at.dy)?))
             }
-            // The Jacobian is symmetric.
-            Ok(Some(e.op(self.clone().into(), &[at.inputs[0], at.dy])?))
+            Some(w) if i == 1 => {
+                let part = e.mul(dy, back)?;
+                Ok(Some(e.sum_like(part, w)?))
+            }
+            Some(w) => Ok(Some(weighted(e, back, w)?)),
+            None => Ok(Some(back)),
         })
     }
 
@@ -183,4 +253,16 @@ impl OpRules for NormGrad {
     fn field(&self, _input: usize, _inputs: &[&TensorTy], out: &TensorTy) -> Vec<Field> {
         shape_rules::everywhere(out)
     }
+}
+
+/// `v w` of weights per channel, or per channel and position.
+fn weighted(e: &mut dyn Emit, v: Val, w: Val) -> Result<Val, OpError> {
+    let (ty, own) = (e.ty(v).clone(), e.ty(w).clone());
+    if own.dims().len() == 1 {
+        return e.mul(v, w);
+    }
+    let extents = std::iter::once(1).chain(own.dims().iter().copied());
+    let to = ty.names().iter().cloned().zip(extents).collect();
+    let w = e.op(Refold { to }.into(), &[w])?;
+    e.mul(v, w)
 }

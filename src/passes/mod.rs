@@ -10,6 +10,7 @@ mod fuse;
 mod identity;
 mod layout;
 mod norm;
+mod recompute;
 #[cfg(test)]
 mod tests;
 mod update;
@@ -38,6 +39,7 @@ pub const PASSES: &[Pass] = &[
     Pass { name: "norm", after: &["identity"], needed: false, run: norm::run },
     Pass { name: "cse", after: &["fold", "norm"], needed: false, run: cse::run },
     Pass { name: "dce", after: &["cse"], needed: false, run: dce::run },
+    Pass { name: "recompute", after: &["cse", "dce"], needed: false, run: recompute::run },
     Pass { name: "layout", after: &["identity", "dce"], needed: true, run: layout::run },
     Pass { name: "fuse", after: &["layout"], needed: false, run: fuse::run },
     Pass { name: "update", after: &["layout", "fuse"], needed: true, run: update::run },
@@ -48,6 +50,8 @@ pub const PASSES: &[Pass] = &[
 pub enum Level {
     /// Those that lowering needs: each operation becomes a function of its own.
     Needed,
+    /// All but those that compute values twice to save memory.
+    Kept,
     /// All.
     #[default]
     All,
@@ -84,7 +88,12 @@ pub fn run(graph: Graph, level: Level) -> Result<Work, PassError> {
     verify(&graph).map_err(|broken| PassError { pass: "source", broken })?;
     let mut work = Work::new(graph);
     for (i, pass) in PASSES.iter().enumerate() {
-        if pass.needed || level == Level::All {
+        let runs = match level {
+            Level::Needed => pass.needed,
+            Level::Kept => pass.name != "recompute",
+            Level::All => true,
+        };
+        if runs {
             work = (pass.run)(work);
         }
         if cfg!(debug_assertions) || i + 1 == PASSES.len() {

@@ -7,6 +7,12 @@
 //!
 //! Gradients of micro-batches are added up in slots of their own; a step whose [`OPEN`] is 0 only adds. Clipping applies to
 //! the sum.
+//!
+//! **Memory.** The first weight changes when the last gradient is known to be finite, so all gradients live at the end of the backward
+//! pass. Nothing less keeps the promise that a step which is not finite changes nothing: an update in place loses the old weight
+//! (and the old slot, which rounding keeps from being computed back), so either all gradients or all old weights must be there until
+//! the last gradient is made, and both are as large. Where activations are larger than weights, as in convolutional networks, the
+//! peak is between the two passes and gradients have no part in it.
 
 use super::optimizer::{Optimizer, Scalars};
 use crate::grad::{GradError, filled, gradients};

@@ -10,7 +10,7 @@ use cnnc::tensor::owned::Tensor;
 use crate::support::{files, read, relative, root};
 
 /// Settings that keep an example small enough for the reference.
-fn reduced(file: &str) -> Vec<(&'static str, &'static str)> {
+pub(crate) fn reduced(file: &str) -> Vec<(&'static str, &'static str)> {
     match file {
         "edges.cnn" => vec![("H", "20"), ("W", "23")],
         "unet.cnn" => vec![("S", "32"), ("C", "4")],
@@ -32,7 +32,7 @@ fn check(options: Options, file: &str) -> Checked {
     Compiler::new(options).check(file, &text, &Files)
 }
 
-fn names() -> Vec<String> {
+pub(crate) fn names() -> Vec<String> {
     files("examples", ".cnn").iter().map(|p| relative(p).trim_start_matches("examples/").to_owned()).collect()
 }
 

@@ -1,7 +1,9 @@
 //! `Model::gradients` from the public API: shapes, cotangents, several outputs, training mode, second use of weights, and every
-//! error; and the example that trains with it.
+//! error; callbacks of a trainer; and the example that trains with both.
 
-use cnnc::session::GradientsError;
+use cnnc::data::Places;
+use cnnc::session::{GradientsError, NoFiles};
+use cnnc::trainer::{Callbacks, Control, Epoch, Step, TrainError, Trainer};
 use cnnc::{Compiler, Found, Gradients, Model, Options, RunError, TensorView};
 
 #[path = "../../examples/train.rs"]
@@ -175,4 +177,79 @@ fn what_does_not_fit_is_said() {
     let kinked =
         crate::gradients::model("net Hard(x: [c: 3, h: 4, w: 4]) -> [c: 3, h: 4, w: 4] { x |> lrn }", 1);
     assert!(kinked.gradients(&["out"], &["x"]).is_ok());
+}
+
+const SMALL: &str = "
+net Small(image: [c: 1, h: 8, w: 8]) -> [c: 10] { image |> avgpool(2x2) |> dense(10) as out }
+train Small {
+    data digits  validate 0.1  loss cross_entropy(out, label)  optimizer sgd(rate: 0.1)
+    batch 256  epochs 3  seed 1  metric accuracy(out, label)
+}";
+
+/// Notes what it is told; stops, fails or changes weights where it is told to.
+#[derive(Default)]
+struct Log {
+    begun: Vec<u64>,
+    steps: u64,
+    epochs: u64,
+    stop: Option<u64>,
+    fail: Option<u64>,
+    clear: bool,
+}
+
+impl Callbacks for Log {
+    fn begin(&mut self, trainer: &mut Trainer, epoch: u64) -> Result<Control, TrainError> {
+        assert_eq!(trainer.history().len() as u64, epoch);
+        self.begun.push(epoch);
+        Ok(Control::Continue)
+    }
+
+    fn step(&mut self, trainer: &Trainer, step: &Step) -> Result<Control, TrainError> {
+        self.steps += 1;
+        assert!(step.loss.is_finite() && trainer.done() == self.steps);
+        if self.fail == Some(self.steps) {
+            return Err(TrainError::Setting("enough of it".into()));
+        }
+        Ok(if self.stop == Some(self.steps) { Control::Stop } else { Control::Continue })
+    }
+
+    fn epoch(&mut self, trainer: &mut Trainer, epoch: &Epoch) -> Result<Control, TrainError> {
+        assert_eq!(epoch.epoch, self.epochs);
+        self.epochs += 1;
+        if self.clear {
+            let mut weights = trainer.weights()?;
+            weights.values_mut().for_each(|w| w.data_mut().fill(0.0));
+            trainer.set_weights(&weights)?;
+        }
+        Ok(Control::Continue)
+    }
+}
+
+fn small() -> Trainer {
+    let (options, places) = (Options::default().threads(1), Places::default());
+    Trainer::open(&options, ("small", SMALL), &NoFiles, None, &places).unwrap_or_else(|e| panic!("{e}"))
+}
+
+#[test]
+fn callbacks_stop_fail_and_change_weights() {
+    let mut whole = small();
+    let mut log = Log::default();
+    assert!(whole.run_with(&mut log).expect("a training"));
+    let batches = whole.batches();
+    assert_eq!((log.begun, log.steps, log.epochs), (vec![0, 1, 2], 3 * batches, 3));
+    // Stopped within an epoch it goes on there, and ends with the same weights.
+    let mut parts = small();
+    let mut log = Log { stop: Some(batches + 2), ..Log::default() };
+    assert!(!parts.run_with(&mut log).expect("a training"));
+    assert_eq!((log.steps, log.epochs), (batches + 2, 1));
+    assert!(parts.run_with(&mut log).expect("a training"));
+    assert_eq!((log.begun, log.steps, log.epochs), (vec![0, 1, 2], 3 * batches, 3));
+    assert_eq!(parts.weights().expect("memory"), whole.weights().expect("memory"));
+    let mut failing = small();
+    let failed = failing.run_with(&mut Log { fail: Some(2), ..Log::default() });
+    assert!(matches!(failed, Err(TrainError::Setting(what)) if what == "enough of it"));
+    assert_eq!(failing.done(), 2);
+    let mut cleared = small();
+    assert!(cleared.run_with(&mut Log { clear: true, ..Log::default() }).expect("a training"));
+    assert!(cleared.weights().expect("memory").values().all(|w| w.data().iter().all(|x| *x == 0.0)));
 }

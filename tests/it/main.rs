@@ -9,6 +9,7 @@ mod errors;
 mod examples;
 mod gradients;
 mod grads;
+mod grads_nets;
 mod hostile;
 mod messages;
 mod onnx;

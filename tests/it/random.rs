@@ -150,6 +150,11 @@ fn checks(text: &str) -> bool {
     !Compiler::new(options).check("random", text, &NoFiles).has_errors()
 }
 
+/// The program of a seed.
+pub(crate) fn of_seed(seed: u64) -> String {
+    program(&mut Random(seed))
+}
+
 /// A program that checks.
 fn program(r: &mut Random) -> String {
     let rank = r.pick(&[1, 2, 2, 2, 3]);

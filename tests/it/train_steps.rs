@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use cnnc::formats::safetensors::Weights;
 use cnnc::graph::ValueId;
 use cnnc::ops::cross_entropy::CrossEntropy;
+use cnnc::passes::Level;
 use cnnc::resolve::NoFiles;
 use cnnc::session::{Compiler, Model, Options};
 use cnnc::tensor::owned::{Tensor, TensorView};
@@ -57,9 +58,9 @@ fn start(net: &str, name: &str, dims: &[usize]) -> Vec<f32> {
 }
 
 /// The training step of a net, from the start.
-fn model(net: &str, batch: usize, optimizer: Optimizer, threads: usize) -> Model {
+fn model(net: &str, batch: usize, optimizer: Optimizer, threads: usize, level: Level) -> Model {
     let text = read(&root().join(format!("tests/files/torch/steps/{net}.cnn")));
-    let compiler = Compiler::new(Options::default().batch(batch).threads(threads));
+    let compiler = Compiler::new(Options::default().batch(batch).threads(threads).level(level));
     let checked = compiler.check(net, &text, &NoFiles);
     let network = checked.net(None).unwrap_or_else(|| panic!("{net}: {:?}", checked.diagnostics()));
     let mut graph = network.graph.clone();
@@ -149,7 +150,7 @@ fn ten_steps_are_those_of_pytorch() {
                 found.unwrap_or_else(|| panic!("{net}: no {name}/{key}")).data
             };
             let (losses, norms) = (want("loss"), want("norms"));
-            let mut models = [1, 2].map(|threads| model(net, batch, optimizer, threads));
+            let mut models = [1, 2].map(|threads| model(net, batch, optimizer, threads, Level::All));
             let far = |got: f64, want: f32| {
                 let error = (got - f64::from(want)).abs() / f64::from(want).abs();
                 (error > TOLERANCE || error.is_nan()).then_some(error)
@@ -187,4 +188,31 @@ fn ten_steps_are_those_of_pytorch() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn computing_values_twice_lowers_memory_and_changes_no_bit() {
+    let (_, optimizer, rate) = optimizers()[0];
+    let mut lower = Vec::new();
+    for (net, batch, classes) in NETS {
+        let mut models = [Level::Kept, Level::All].map(|level| model(net, batch, optimizer, 2, level));
+        for t in 0..3 {
+            let [kept, twice] = [0, 1].map(|i| advance(&mut models[i], net, classes, t, &optimizer, rate));
+            assert_eq!(kept.to_bits(), twice.to_bits(), "{net}, step {t}");
+        }
+        let [kept, twice] = [0, 1].map(|i| tensors(&models[i]));
+        assert!(kept == twice, "{net}: other weights");
+        let [kept, twice] = [0, 1].map(|i| models[i].report().sizes);
+        assert!(
+            twice.arena <= kept.arena,
+            "{net}: {} bytes, {} with all values kept",
+            twice.arena,
+            kept.arena
+        );
+        if twice.arena < kept.arena {
+            lower.push(net);
+        }
+    }
+    // Normalisations are what is cheap to compute again.
+    assert_eq!(lower, ["resnet", "unet"]);
 }

@@ -148,7 +148,23 @@ pub(super) const GELU_TANH: Derivative = Derivative {
         let side = select(Cmp::Eq, bell.clone(), 0.0, 0.0, bell * slope * x.into());
         (Expr::from(h) + 1.0.into() + side) * 0.5.into() * dy.into()
     },
-    again: |_, _, _, _| Err(NotDifferentiable::new("`gelu(approximate: tanh)` has first derivatives only; `gelu` has both")),
+    // With h = tanh(x (c + d x^2)) and p = c + 3 d x^2: (1 - h^2) (p + 3 d x^2 - h x p^2)
+    again: |e, x, t, _| {
+        let square = e.mul(x, x)?;
+        let cubic = e.scale(square, 0.035_677_41)?;
+        let cubic = e.shift(cubic, 0.797_884_6)?;
+        let inner = e.mul(x, cubic)?;
+        let h = e.map(UnaryFn::Tanh, inner)?;
+        let bend = e.scale(square, 0.107_032_23)?;
+        let p = e.shift(bend, 0.797_884_6)?;
+        let hx = e.mul(h, x)?;
+        let pp = e.mul(p, p)?;
+        let last = e.mul(hx, pp)?;
+        let slope = e.add(p, bend)?;
+        let slope = e.sub(slope, last)?;
+        let bell = e.op(UnaryGrad::of(UnaryFn::Tanh).into(), &[h, t])?;
+        Ok(Some(e.mul(bell, slope)?))
+    },
 };
 
 /// 1/6 strictly between the bounds.
