@@ -53,6 +53,9 @@ pub mod runtime;
 pub mod formats;
 pub mod session;
 
+#[cfg(feature = "object")]
+pub mod build;
+
 #[cfg(feature = "data")]
 pub mod data;
 

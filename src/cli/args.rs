@@ -194,12 +194,43 @@ pub(crate) struct Compile {
     /// Print one stage of the compiler instead of the report.
     #[arg(long, value_enum, value_name = "STAGE")]
     pub(crate) emit: Option<Emit>,
-    /// Write to this file instead of standard output.
+    /// Write to this file instead of standard output. A name that ends in `.o`, `.a`, `.so` or `.h` compiles ahead of time: an
+    /// object, an archive, a shared library, the header of any of them; may be repeated then: `-o net.a -o net.h`.
     #[arg(short, long, value_name = "FILE")]
-    pub(crate) output: Option<PathBuf>,
+    pub(crate) output: Vec<PathBuf>,
     /// The report as JSON.
     #[arg(long, conflicts_with = "emit")]
     pub(crate) json: bool,
+    /// What an object is.
+    #[command(flatten)]
+    pub(crate) object: ObjectArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of objects")]
+pub(crate) struct ObjectArgs {
+    /// Instruction sets of an object, separated by commas: x86-64-v2, x86-64-v3, x86-64-v4, aarch64, native and those of
+    /// --cpu. Of several the widest that the processor offers is chosen at the first call [default: that of --cpu].
+    #[arg(long = "target", value_name = "NAME,…", value_delimiter = ',')]
+    pub(crate) targets: Vec<String>,
+    /// Weights (safetensors or .npz); without them, seeded initial ones, or those of the ONNX model.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) weights: Option<PathBuf>,
+    /// A weight's name in the file, and in the network; a `*` at the end of both stands for the rest. May be repeated.
+    #[arg(long, value_name = "OLD=NEW", value_parser = setting, requires = "weights")]
+    pub(crate) map: Vec<(String, String)>,
+    /// The seed of initial weights.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Write the weights to this file, packed for the object, instead of into the object; the caller maps or reads it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) weights_file: Option<PathBuf>,
+    /// Also what trains the network as its `train` item says: a step on a batch, and gradients by inputs and weights.
+    #[arg(long, conflicts_with = "weights_file")]
+    pub(crate) train: bool,
+    /// What all names of the object begin with [default: the net's name in small letters].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) prefix: Option<String>,
 }
 
 /// The stages that can be printed.

@@ -1,16 +1,28 @@
 //! `cnnc compile`: a table of the network's layers with what each costs and how it is computed, or one of the compiler's
-//! stages as text.
+//! stages as text. What is written ahead of time is the business of [`object`].
 
 use std::fmt::Write as _;
 
 use super::args::{Compile, Emit};
 use super::check;
 use super::layers;
+use super::object;
 use super::out::{Failure, Out};
 use super::table::{bytes, grouped};
 use crate::session::{self, Checked, Compiler, Model, Network, Report};
 
 pub(super) fn run(args: &Compile, out: Out) -> Result<(), Failure> {
+    if object::is_wanted(args) {
+        return object::run(args, out);
+    }
+    let path = match args.output.as_slice() {
+        [] => None,
+        [path] => Some(path),
+        [..] => {
+            let message = "several `-o` need names that end in .o, .a, .so or .h".to_owned();
+            return Err(Failure::Unusable(message));
+        }
+    };
     let compiler = Compiler::new(check::targeted(&args.program, &args.target, 0)?);
     let checked = check::checked(&compiler, &args.file, &args.program, out)?;
     let net = check::network(&checked, &args.program, &args.file)?;
@@ -23,7 +35,7 @@ pub(super) fn run(args: &Compile, out: Out) -> Result<(), Failure> {
             if args.json { json(&report, net, &compiler) } else { text(&report, net, &compiler) }
         }
     };
-    match &args.output {
+    match path {
         Some(path) if path.as_os_str() != "-" => {
             std::fs::write(path, text).map_err(|e| Failure::io(path.display(), &e))
         }

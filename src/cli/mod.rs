@@ -16,6 +16,7 @@ mod fmt;
 mod gradcheck;
 mod import;
 mod layers;
+mod object;
 mod out;
 mod pictures;
 mod repl;

@@ -12,9 +12,12 @@
 //! The road: [`module`] (code that runs here, as entries) has [`define`] fill a module with functions and tables, the same
 //! way for every kind of Cranelift module, for a machine that [`target`] describes; that drives [`emit`] (statements and
 //! loops), which uses [`address`] (induction pointers), [`index`] (integer arithmetic, ranges), [`expr`] (values, loads,
-//! stores) and [`math`] (functions).
+//! stores) and [`math`] (functions). With the feature `object` there is a second end of the road: `object` writes a file, in which
+//! `routine` calls the functions of nests one after another, `choose` picks the instruction set, and `selftest` checks the whole.
 
 mod address;
+#[cfg(feature = "object")]
+mod choose;
 mod define;
 mod emit;
 mod expr;
@@ -22,7 +25,13 @@ mod index;
 mod listing;
 mod math;
 mod module;
+#[cfg(feature = "object")]
+pub mod object;
+#[cfg(feature = "object")]
+mod routine;
 mod scan;
+#[cfg(feature = "object")]
+pub mod selftest;
 mod target;
 #[cfg(test)]
 mod tests;

@@ -31,6 +31,21 @@ impl Machine {
         let builder = cranelift_native::builder_with_options(infer).map_err(|e| fail(e.to_owned()))?;
         finish(isa, builder, false)
     }
+
+    /// For an object file: code and data that are linked together, anywhere in memory.
+    ///
+    /// # Errors
+    /// This build has no code generator for the architecture.
+    #[cfg(feature = "object")]
+    pub(super) fn object(isa: &Isa) -> Result<Machine, CodegenError> {
+        let triple = match isa.arch() {
+            Arch::X86_64 => "x86_64-unknown-linux-gnu",
+            Arch::Aarch64 => "aarch64-unknown-linux-gnu",
+        };
+        let builder =
+            cranelift_codegen::isa::lookup_by_name(triple).map_err(|e| fail(format!("{triple}: {e}")))?;
+        finish(isa, builder, true)
+    }
 }
 
 /// The optimizer in the middle is left out: the emitter shares and hoists by itself what is worth it, and writes statements

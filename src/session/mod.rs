@@ -14,6 +14,8 @@ pub mod gradients;
 pub mod layers;
 pub mod machine;
 pub mod model;
+#[cfg(feature = "object")]
+pub mod object;
 pub mod observe;
 #[cfg(feature = "onnx")]
 pub mod onnx;

@@ -15,6 +15,8 @@ pub mod checkpoint;
 mod error;
 mod loss;
 pub mod metric;
+#[cfg(feature = "object")]
+mod object;
 pub mod plan;
 mod run;
 #[cfg(test)]

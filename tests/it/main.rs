@@ -1,10 +1,13 @@
 //! The integration tests: one binary, one module an area. All go through the public API or the `cnnc` binary, but for
 //! `tidy`, which reads the sources.
 
+mod aot;
+mod aot_train;
 mod bench;
 mod cli;
 mod data;
 mod docs;
+mod embed;
 mod errors;
 mod examples;
 mod gradients;

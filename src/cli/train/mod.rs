@@ -114,7 +114,7 @@ pub(super) fn places(program: &Path) -> Places {
 }
 
 /// What goes wrong, as the command line says it.
-fn failure(error: TrainError, sources: Option<&Sources>, out: Out) -> Failure {
+pub(super) fn failure(error: TrainError, sources: Option<&Sources>, out: Out) -> Failure {
     let text = error.to_string();
     match error {
         TrainError::Compile(CompileError::Bug(bug)) => Failure::Bug(bug.to_string()),

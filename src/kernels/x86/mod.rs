@@ -10,6 +10,8 @@
 
 mod alloc;
 mod bytes;
+#[cfg(feature = "object")]
+pub mod detect;
 mod encode;
 pub mod inst;
 #[cfg(test)]
