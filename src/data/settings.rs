@@ -325,6 +325,3 @@ fn augment(value: &SetValue) -> Result<Augment, DataError> {
         other => return Err(DataError::Setting(format!("nothing varies by `{other}`"))),
     })
 }
-
-#[cfg(test)]
-mod tests;
