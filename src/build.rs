@@ -144,22 +144,39 @@ impl Build {
     pub fn compile(&self) -> Result<(), BuildError> {
         let package = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
         let out = PathBuf::from(variable("OUT_DIR")?);
+        self.write(&package, &variable("CARGO_PKG_NAME")?, &out, &self.isas()?)?.iter().for_each(|w| tell(w));
+        Ok(())
+    }
+
+    /// The same for whoever is not Cargo: a package in a folder, its name, the folder to write to, instruction sets. What Cargo
+    /// would be told, without its `cargo::`.
+    ///
+    /// # Errors
+    /// [`BuildError`], but for what Cargo says.
+    pub fn write(
+        &self,
+        package: &Path,
+        package_name: &str,
+        out: &Path,
+        isas: &[Isa],
+    ) -> Result<Vec<String>, BuildError> {
         let path = package.join(&self.path);
         let name = self.path.file_stem().map_or("net".into(), |s| s.to_string_lossy().into_owned());
         let bytes = std::fs::read(&path).map_err(|cause| BuildError::File { path: path.clone(), cause })?;
         let compiler = Compiler::new(self.options.clone().isa(Isa::detect()));
         let checked = compiler.check_bytes(&path.display().to_string(), &bytes, &Files);
-        for (_, file) in checked.sources.iter() {
-            if Path::new(&*file.name).is_file() {
-                tell(&format!("rerun-if-changed={}", file.name));
-            }
-        }
+        let read = checked.sources.iter().filter(|(_, file)| Path::new(&*file.name).is_file());
+        let mut words: Vec<String> =
+            read.map(|(_, file)| format!("rerun-if-changed={}", file.name)).collect();
         let mut model = compiler.compile(&checked, self.net.as_deref()).map_err(wrong)?;
-        self.load(&mut model, &package, &path)?;
-        let prefix = identifier(&variable("CARGO_PKG_NAME")?, &name);
+        if let Some(weights) = self.weights_of(package, &path) {
+            words.push(format!("rerun-if-changed={}", weights.display()));
+            load(&mut model, &weights)?;
+        }
+        let prefix = identifier(package_name, &name);
         let settings = Settings {
             prefix: Some(prefix.clone()),
-            targets: self.isas()?,
+            targets: isas.to_vec(),
             weights_apart: false,
             source: self.path.file_name().map_or(name.clone(), |n| n.to_string_lossy().into_owned()),
         };
@@ -172,20 +189,15 @@ impl Build {
         };
         write(&format!("lib{prefix}.a"), &archive)?;
         write(&format!("{name}.rs"), rust::source(&interface, &prefix).as_bytes())?;
-        tell(&format!("rustc-link-search=native={}", out.display()));
-        Ok(())
+        words.push(format!("rustc-link-search=native={}", out.display()));
+        Ok(words)
     }
 
-    /// Loads the weights that are named, or lie beside the program under its name.
-    fn load(&self, model: &mut Model, package: &Path, program: &Path) -> Result<(), BuildError> {
+    /// The weights that are named, or lie beside the program under its name.
+    fn weights_of(&self, package: &Path, program: &Path) -> Option<PathBuf> {
         let beside = program.with_extension("safetensors");
-        let path = match &self.weights {
-            Some(path) => package.join(path),
-            None if beside.is_file() => beside,
-            None => return Ok(()),
-        };
-        tell(&format!("rerun-if-changed={}", path.display()));
-        load(model, &path)
+        let named = self.weights.as_ref().map(|path| package.join(path));
+        named.or_else(|| beside.is_file().then_some(beside))
     }
 
     /// The instruction sets: those asked for, else what Cargo's target has.

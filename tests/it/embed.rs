@@ -1,9 +1,10 @@
 //! The compiler inside other programs: the C library with its example and header, and the package whose build script compiles a
-//! network. Both are built by the Cargo that runs this, offline, in the same target folder.
+//! network.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use cnnc::build::Build;
 use cnnc::session::{Compiler, Isa, NoFiles};
 use cnnc::{Options, TensorView};
 
@@ -15,11 +16,13 @@ fn target() -> &'static Path {
     Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("a folder in the target folder")
 }
 
-/// Builds a package of the workspace as the tests are built; the folder of what comes out.
-fn build(package: &str) -> PathBuf {
+/// Builds a target of a package of the workspace as the tests are built; the folder of what comes out. These tests are named
+/// beside it: what they depend on, too, decides about features of what all depend on, and other features would mean to compile
+/// this library once more.
+fn build(package: &str, kind: &[&str]) -> PathBuf {
     let mut command = Command::new(env!("CARGO"));
-    command.current_dir(root()).args(["build", "--offline", "--locked", "-q", "-p", package]);
-    command.arg("--target-dir").arg(target());
+    command.current_dir(root()).args(["build", "--offline", "--locked", "-q", "-p", "cnnc", "--test", "it"]);
+    command.args(["-p", package]).args(kind).arg("--target-dir").arg(target());
     if !cfg!(debug_assertions) {
         command.arg("--release");
     }
@@ -30,7 +33,7 @@ fn build(package: &str) -> PathBuf {
 #[test]
 fn the_c_library_compiles_runs_and_says_what_is_wrong() {
     let Some(cc) = cc("the C library") else { return };
-    let (dir, folder) = (scratch("capi"), build("cnnc-capi"));
+    let (dir, folder) = (scratch("capi"), build("cnnc-capi", &["--lib"]));
     let include = root().join("capi/include");
     let mut command = Command::new(cc);
     command.args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-o", "api"]);
@@ -74,7 +77,7 @@ fn the_c_library_compiles_runs_and_says_what_is_wrong() {
 #[test]
 fn the_c_library_takes_null_pointers_for_errors() {
     let Some(cc) = cc("null pointers into the C library") else { return };
-    let (dir, folder) = (scratch("capi-null"), build("cnnc-capi"));
+    let (dir, folder) = (scratch("capi-null"), build("cnnc-capi", &["--lib"]));
     std::fs::write(
         dir.join("null.c"),
         "#include <stdio.h>\n#include <string.h>\n#include \"cnnc.h\"\n\
@@ -125,22 +128,37 @@ fn the_header_of_the_c_library_is_fresh() {
     );
 }
 
+/// The steps of Cargo with `examples/embed`, without compiling this library for its build script once more.
 #[test]
 fn a_build_script_compiles_a_network_into_a_program() {
     // Objects are for Linux.
     if !cfg!(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))) {
         return;
     }
-    let folder = build("embed-example");
-    let out = String::from_utf8(done(&mut Command::new(folder.join("embed")))).expect("text");
+    let Some(rustc) = tool("rustc", "a program with a build script") else { return };
+    let (dir, package) = (scratch("embed"), root().join("examples/embed"));
+    let script = read(&package.join("build.rs"));
+    assert!(script.contains("cnnc::build::compile(\"../digits.cnn\")"), "{script}");
+    let said = Build::new("../digits.cnn")
+        .write(&package, "embed-example", &dir, &[Isa::baseline()])
+        .unwrap_or_else(|e| panic!("{e}"));
+    assert!(said.iter().any(|w| w.starts_with("rerun-if-changed=") && w.ends_with("digits.cnn")), "{said:?}");
+    let search = said.iter().find_map(|w| w.strip_prefix("rustc-link-search=")).expect("a place to search");
+    let mut command = Command::new(rustc);
+    command.args(["--edition", "2024", "-D", "warnings", "-o", "embed", "-L", search]).current_dir(&dir);
+    done(command.arg(package.join("src/main.rs")).env("OUT_DIR", &dir));
+    let out = String::from_utf8(done(&mut Command::new(dir.join("embed")))).expect("text");
+    let missing = Build::new("none.cnn").write(&package, "p", &dir, &[Isa::baseline()]);
+    assert!(missing.is_err_and(|e| e.to_string().contains("none.cnn: No such file")));
     let lines: Vec<&str> = out.lines().collect();
     assert_eq!(lines.len(), 11, "{out}");
     assert!(lines[10].starts_with("this is a "), "{out}");
     // The digit of the example, on the instruction set that every processor has.
     let source = read(&root().join("examples/embed/src/main.rs"));
-    let shades = source.lines().filter_map(|l| l.trim().strip_prefix("b\"")?.strip_suffix("\","));
+    let shades = source.split("b\"").skip(1).filter_map(|l| l.split('"').next());
     let image: Vec<f32> =
         shades.flat_map(|l| l.bytes().map(|b| f32::from(b - b'0') / 9.0).collect::<Vec<f32>>()).collect();
+    assert_eq!(image.len(), 64);
     let isa = Isa::baseline();
     let compiler = Compiler::new(Options::default().isa(isa).threads(1));
     let text = read(&root().join("examples/digits.cnn"));
