@@ -36,11 +36,12 @@ fn make(args: &CallArgs, inputs: &[&TensorTy]) -> Result<Made, OpError> {
         let message = format!("`momentum` of `batchnorm` must lie in 0..1, it is {momentum}");
         return Err(shape_rules::out_of_range("momentum", message));
     }
+    let trainable = args.bool("train").unwrap_or(true);
     let ty = shape_rules::per_channel("batchnorm", inputs[0].c())?;
     let spec = |name, init, trainable| WeightSpec { name, ty: ty.clone(), init: Init::Constant(init), trainable };
     Ok(Made::op(BatchNorm { eps, momentum, batch: false })
-        .weight(spec("weight", 1.0, true))
-        .weight(spec("bias", 0.0, true))
+        .weight(spec("weight", 1.0, trainable))
+        .weight(spec("bias", 0.0, trainable))
         .weight(spec("running_mean", 0.0, false))
         .weight(spec("running_var", 1.0, false)))
 }
@@ -73,6 +74,7 @@ impl BatchNorm {
                 default: "0.1",
                 doc: "share of a batch's statistics in the running ones",
             },
+            Param::option("train", ArgTy::Bool, "true", "whether training changes scale and shift; else they stay 1 and 0"),
         ],
         example: "net Norm(x: [c: 3, h: 8, w: 8]) -> [c: 4, h: 6, w: 6] { \
                   x |> conv(4, 3x3, bias: false) |> batchnorm |> relu }",

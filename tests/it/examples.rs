@@ -18,6 +18,9 @@ pub(crate) fn reduced(file: &str) -> Vec<(&'static str, &'static str)> {
         "audio.cnn" => vec![("T", "512")],
         "volume.cnn" => vec![("D", "8"), ("S", "16")],
         "label.cnn" => vec![("S", "16")],
+        "nuclei.cnn" => vec![("S", "16"), ("C", "4")],
+        "mnist.cnn" | "fashion.cnn" => vec![("C", "8")],
+        "patches.cnn" => vec![("K", "16")],
         "digits.cnn" | "lenet5.cnn" | "connectivity.cnn" | "autoencoder.cnn" => vec![],
         _ => vec![("S", "32")],
     }

@@ -28,6 +28,7 @@ mod optim;
 mod random;
 mod repl;
 mod resolve;
+mod results;
 mod run;
 mod support;
 mod tidy;

@@ -16,6 +16,11 @@ fn percent(share: Option<f64>) -> String {
     share.map_or("-".to_owned(), |s| format!("{:.1}", s * 100.0))
 }
 
+/// The names of a table's classes among those of a set: a set names the classes of its labels, not those of its pixels.
+pub(super) fn fitting<'a>(table: &Table, classes: &'a [String]) -> &'a [String] {
+    if classes.len() == table.classes { classes } else { &[] }
+}
+
 /// The text. Beside each row the share of its class that was recognised, below each column the share that is right.
 pub(super) fn text(table: &Table, classes: &[String]) -> String {
     let mut text = format!("{}: rows are true classes, columns what they were taken for\n", table.name);
@@ -131,6 +136,13 @@ mod tests {
                 "3 not counted: their label is no class, or the output is no number",
             ]
         );
+    }
+
+    #[test]
+    fn names_of_labels_are_not_those_of_pixels() {
+        let forms: Vec<String> = ["disc", "square", "triangle"].map(String::from).to_vec();
+        assert_eq!(fitting(&table(3, vec![0; 9]), &forms), forms);
+        assert!(fitting(&table(4, vec![0; 16]), &forms).is_empty());
     }
 
     #[test]

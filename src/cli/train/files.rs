@@ -82,7 +82,7 @@ impl Folder {
             save("test.txt", super::figures("test", test, trainer).as_bytes())?;
             for (i, table) in test.tables.iter().enumerate() {
                 let number = if i == 0 { String::new() } else { format!("-{}", i + 1) };
-                let csv = confusion::csv(table, &trainer.data().train.set.classes);
+                let csv = confusion::csv(table, confusion::fitting(table, &trainer.data().train.set.classes));
                 save(&format!("confusion{number}.csv"), &csv)?;
             }
         }

@@ -179,7 +179,7 @@ fn figures(part: &str, measured: &Measured, trainer: &Trainer) -> String {
     }
     text.push_str(&format!(", {} samples\n", measured.samples));
     for table in &measured.tables {
-        text.push_str(&confusion::text(table, &trainer.data().train.set.classes));
+        text.push_str(&confusion::text(table, confusion::fitting(table, &trainer.data().train.set.classes)));
     }
     text
 }
