@@ -31,8 +31,8 @@ fn options(file: &str) -> Options {
 }
 
 fn check(options: Options, file: &str) -> Checked {
-    let text = read(&root().join("examples").join(file));
-    Compiler::new(options).check(file, &text, &Files)
+    let path = root().join("examples").join(file);
+    Compiler::new(options).check(&path.to_string_lossy(), &read(&path), &Files)
 }
 
 pub(crate) fn names() -> Vec<String> {

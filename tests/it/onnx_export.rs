@@ -6,7 +6,7 @@ use cnnc::formats::onnx::export::{OPSETS, export};
 use cnnc::formats::onnx::{ImportOptions, import};
 use cnnc::graph::Graph;
 use cnnc::ops::infos;
-use cnnc::session::{Compiler, Model, NoFiles, Options};
+use cnnc::session::{Compiler, Files, Model, NoFiles, Options};
 use cnnc::support::random::Random;
 use cnnc::tensor::owned::Tensor;
 
@@ -85,7 +85,7 @@ fn example_programs_and_imported_models_come_back() {
     let mut wrong = Vec::new();
     for path in files("examples", ".cnn") {
         let name = relative(&path);
-        let checked = Compiler::new(Options::default()).check(&name, &read(&path), &NoFiles);
+        let checked = Compiler::new(Options::default()).check(&path.to_string_lossy(), &read(&path), &Files);
         for net in checked.program.nets.iter().filter(|_| !checked.has_errors()) {
             // Large ones take their time in every test that runs them.
             let size: usize = net.graph.values.iter().map(|v| v.ty.len()).sum();
