@@ -21,7 +21,8 @@ pub(crate) fn reduced(file: &str) -> Vec<(&'static str, &'static str)> {
         "nuclei.cnn" => vec![("S", "16"), ("C", "4")],
         "mnist.cnn" | "fashion.cnn" => vec![("C", "8")],
         "patches.cnn" => vec![("K", "16")],
-        "digits.cnn" | "lenet5.cnn" | "connectivity.cnn" | "autoencoder.cnn" => vec![],
+        "autoencoder.cnn" => vec![("S", "8"), ("CODE", "4")],
+        "digits.cnn" | "lenet5.cnn" | "connectivity.cnn" => vec![],
         _ => vec![("S", "32")],
     }
 }

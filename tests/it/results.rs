@@ -57,17 +57,17 @@ fn selectivity(kernel: &[f32], n: usize) -> f64 {
             for (i, x) in kernel.iter().enumerate() {
                 let (y, column) = ((i / n) as f64, (i % n) as f64);
                 let phase = turn * (f64::from(ky) * y + f64::from(kx) * column);
-                re += (f64::from(*x) - mean) * phase.cos();
-                im += (f64::from(*x) - mean) * phase.sin();
+                re += (f64::from(*x) - mean) * libm::cos(phase);
+                im += (f64::from(*x) - mean) * libm::sin(phase);
             }
             let energy = re * re + im * im;
-            let angle = 2.0 * f64::from(ky).atan2(f64::from(kx));
-            along += energy * angle.cos();
-            across += energy * angle.sin();
+            let angle = 2.0 * libm::atan2(f64::from(ky), f64::from(kx));
+            along += energy * libm::cos(angle);
+            across += energy * libm::sin(angle);
             all += energy;
         }
     }
-    along.hypot(across) / all
+    libm::hypot(along, across) / all
 }
 
 #[test]
