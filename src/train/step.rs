@@ -58,7 +58,8 @@ pub struct Settings {
     pub clip: Option<Clip>,
     /// Micro-batches whose gradients make one step; at least 1.
     pub accumulate: usize,
-    /// Keeps a moving average of each weight: `a = average a + (1 - average) w` after each step.
+    /// Keeps a moving average of each weight, and of running statistics, which fit no other weights than those they were
+    /// measured with: `a = average a + (1 - average) w` after each step.
     pub average: Option<f32>,
 }
 
@@ -133,6 +134,9 @@ pub fn build(graph: &mut Graph, loss: ValueId, settings: &Settings) -> Result<()
         let name = format!("{}.next", b.graph.value(u.param).name);
         let value = b.op(&name, Optim::Gate, &[u.value, u.param, finite])?;
         b.graph.updates.push(Update { param: u.param, value });
+        if let Some(decay) = settings.average {
+            b.average(u.param, value, decay, finite)?;
+        }
     }
     b.graph.updates.extend(sums);
     b.updates(&pairs, settings, gate)?;
@@ -243,6 +247,18 @@ impl Builder<'_> {
         Ok(out)
     }
 
+    /// The moving average of `param`, whose next value is `next`, in a slot of its own.
+    fn average(&mut self, param: ValueId, next: ValueId, decay: f32, gate: ValueId) -> Result<(), StepError> {
+        let value = self.graph.value(param).clone();
+        let Def::Param { init, .. } = value.def else { return Ok(()) };
+        let name = format!("{}{AVERAGE}", value.name);
+        let slot = self.graph.param(&name, value.ty, init, false);
+        let new = self.op(&format!("{name}.next"), Optim::Average { decay }, &[slot, next])?;
+        let new = self.op(&format!("{name}.gated"), Optim::Gate, &[new, slot, gate])?;
+        self.graph.update(slot, new);
+        Ok(())
+    }
+
     fn updates(
         &mut self,
         pairs: &[(ValueId, ValueId)],
@@ -264,13 +280,7 @@ impl Builder<'_> {
                 self.graph.update(slot, value);
             }
             if let Some(decay) = settings.average {
-                let value = self.graph.value(pair.0).clone();
-                let Def::Param { init, .. } = value.def else { continue };
-                let name = format!("{}{AVERAGE}", value.name);
-                let slot = self.graph.param(&name, value.ty, init, false);
-                let new = self.op(&format!("{name}.next"), Optim::Average { decay }, &[slot, next])?;
-                let new = gated(self.graph, new, slot)?;
-                self.graph.update(slot, new);
+                self.average(pair.0, next, decay, gate)?;
             }
             self.graph.update(pair.0, next);
         }

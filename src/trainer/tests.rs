@@ -50,6 +50,19 @@ fn a_training_is_the_same_bits_for_any_threads_and_learns() {
 }
 
 #[test]
+fn averages_hold_running_statistics_too() {
+    // All of the average stays what it was at the start; all of it is the last step's.
+    let start = trainer("average 1.0  batch 64  epochs 1", 1).weights().expect("weights");
+    let kept = ran(trainer("average 1.0  batch 64  epochs 1", 1)).weights().expect("weights");
+    assert_eq!(bits(&kept), bits(&start));
+    let last = ran(trainer("average 0.0  batch 64  epochs 1", 1)).weights().expect("weights");
+    let plain = ran(trainer("batch 64  epochs 1", 1)).weights().expect("weights");
+    assert_eq!(bits(&last), bits(&plain));
+    assert_ne!(bits(&kept), bits(&plain));
+    assert_ne!(kept["b1.running_mean"].data(), plain["b1.running_mean"].data());
+}
+
+#[test]
 fn a_training_goes_on_from_its_checkpoint_as_if_it_had_never_stopped() {
     let folder = std::env::temp_dir().join(format!("cnnc-resume-{}", std::process::id()));
     let whole = ran(trainer(FULL, 2));
