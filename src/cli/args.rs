@@ -348,6 +348,12 @@ pub(crate) enum Pass {
     Infer,
     /// The operation, input to output.
     Forward,
+    /// A training step: forward, cross-entropy of random classes, backward, update by SGD with momentum.
+    Train,
+    /// The gradient by the input.
+    DataGrad,
+    /// The gradients by the weights.
+    WeightGrad,
 }
 
 /// A program's `train` item, and what is changed of it.

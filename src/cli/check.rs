@@ -6,6 +6,7 @@ use std::path::Path;
 use super::args::{Check, Program, Target, Tuning};
 use super::out::{Failure, Out};
 use super::source;
+use crate::graph::Graph;
 use crate::session::onnx::Shapes;
 use crate::session::{Checked, CompileError, Compiler, Files, Isa, Model, Network, Options, ValueId};
 use crate::support::codes;
@@ -143,13 +144,25 @@ pub(super) fn network<'a>(
 /// # Errors
 /// When the program is wrong or has no such net, or threads cannot be started.
 pub(super) fn model(compiler: &Compiler, checked: &Checked, net: &Network) -> Result<Model, Failure> {
-    compiler.compile(checked, Some(&net.name)).map_err(|error| match error {
+    compiler.compile(checked, Some(&net.name)).map_err(refused)
+}
+
+/// Compiles a graph that was made of a network.
+///
+/// # Errors
+/// When threads cannot be started.
+pub(super) fn built(compiler: &Compiler, graph: Graph) -> Result<Model, Failure> {
+    compiler.compile_graph(graph).map_err(refused)
+}
+
+fn refused(error: CompileError) -> Failure {
+    match error {
         CompileError::Program { .. } => Failure::said(),
         CompileError::NoNet { .. } | CompileError::Option { .. } | CompileError::Threads(_) => {
             Failure::Unusable(error.to_string())
         }
         CompileError::Bug(bug) => Failure::Bug(bug.to_string()),
-    })
+    }
 }
 
 /// `LeNet5(image: [c: 1, h: 32, w: 32]) -> [c: 10]`

@@ -170,8 +170,14 @@ fn cut(graph: &Graph, mut chosen: Vec<Layout>) -> Vec<Layout> {
             chosen[id.index()].block = Some(BLOCK);
         }
     }
+    // Values whose own loops tell no blocks apart, and what is applied to them where they are stored.
+    let mut whole = vec![false; graph.values.len()];
     for id in graph.ids() {
         let Def::Op { op, inputs } = &graph.value(id).def else { continue };
+        if op.rules().scalar().is_some() && inputs.iter().any(|i| whole[i.index()]) {
+            whole[id.index()] = true;
+            chosen[id.index()].block = None;
+        }
         let place = |id: &ValueId| (&graph.value(*id).ty, &chosen[id.index()]);
         let operands: Vec<_> = inputs.iter().map(place).collect();
         if operands.iter().chain([&place(&id)]).all(|(_, l)| l.block.is_none()) {
@@ -183,6 +189,7 @@ fn cut(graph: &Graph, mut chosen: Vec<Layout>) -> Vec<Layout> {
             let value = inputs.get(buf.index()).copied().unwrap_or(id);
             if graph.value(value).ty.is_activation() {
                 chosen[value.index()].block = None;
+                whole[value.index()] |= value == id;
             }
         }
     }

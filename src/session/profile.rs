@@ -39,18 +39,49 @@ impl Model {
             times = compiled.run.run_timed(memory, self.executor())?;
             Ok(())
         })?;
-        let steps = compiled.run_steps.iter().zip(times).map(|(step, time)| {
-            let scheduled = &compiled.program.nests[*step];
-            let (name, note) = (scheduled.nest.name.clone(), scheduled.note.clone());
-            let (flops, moves) = compiled.work_of(*step);
-            StepTime { name, note, chunks: scheduled.nest.chunks(), flops, moves, time }
-        });
-        let steps = steps.collect();
-        Ok((Outputs::of(&compiled.outputs, outputs), steps))
+        Ok((Outputs::of(&compiled.outputs, outputs), compiled.step_times(times)))
+    }
+
+    /// As [`Model::run_timed`], and lets the network change its weights.
+    ///
+    /// # Errors
+    /// As [`Model::run_mut`].
+    pub fn run_timed_mut(
+        &mut self,
+        inputs: &[(&str, TensorView<'_>)],
+    ) -> Result<(Outputs, Vec<StepTime>), RunError> {
+        if !self.is_stateful() {
+            return self.run_timed(inputs);
+        }
+        let (compiled, executor) = (self.compiled.clone(), self.executor_arc());
+        let inputs = arrange_all(&compiled.inputs, inputs)?;
+        let mut outputs: Vec<Vec<f32>> = compiled.outputs.iter().map(|p| vec![0.0; p.len()]).collect();
+        let mut times = Vec::new();
+        self.with_state(&inputs, &mut outputs, |memory| {
+            times = compiled.run.run_timed(memory, &*executor)?;
+            Ok(())
+        })?;
+        Ok((Outputs::of(&compiled.outputs, outputs), compiled.step_times(times)))
+    }
+
+    /// The names of the steps of a run, in order.
+    pub fn step_names(&self) -> impl Iterator<Item = &str> {
+        let compiled = &*self.compiled;
+        compiled.run_steps.iter().map(|step| &*compiled.program.nests[*step].nest.name)
     }
 }
 
 impl Compiled {
+    fn step_times(&self, times: Vec<Duration>) -> Vec<StepTime> {
+        let timed = |(step, time): (&usize, Duration)| {
+            let scheduled = &self.program.nests[*step];
+            let (name, note) = (scheduled.nest.name.clone(), scheduled.note.clone());
+            let (flops, moves) = self.work_of(*step);
+            StepTime { name, note, chunks: scheduled.nest.chunks(), flops, moves, time }
+        };
+        self.run_steps.iter().zip(times).map(timed).collect()
+    }
+
     /// The floating-point operations of a step, and whether it is nothing but a change of layout.
     fn work_of(&self, step: usize) -> (u64, bool) {
         let graph = &self.program.work.graph;

@@ -58,3 +58,28 @@ fn slips_are_explained() {
         assert!(ran.code == 2 && !ran.err.is_empty() && ran.out.is_empty(), "{args:?}: {ran:?}");
     }
 }
+
+#[test]
+fn passes_of_training_are_measured() {
+    let row = |args: &[&str]| -> serde_json::Value {
+        let ran = cnnc(root(), args);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        serde_json::from_str(&ran.out).expect("JSON")
+    };
+    // Each gradient of a convolution is one multiply-add for each of its products, border included or not.
+    let products = f64::from(9 * 7 * 8 * 36);
+    for pass in ["data-grad", "weight-grad"] {
+        let row = row(&[&CONV[..], &["--seconds", "0.01", "--json", "--profile", "--pass", pass]].concat());
+        let flops = row["flops"].as_f64().expect("a number");
+        assert!(flops > products && flops <= 2.0 * products, "{pass}: {row}");
+        assert_eq!(row["pass"], pass);
+        assert!(row["min_ms"].as_f64().is_some_and(|x| x > 0.0), "{row}");
+    }
+    let train = ["bench", "examples/lenet5.cnn", "--batch", "2", "--seconds", "0.01", "--json", "--pass"];
+    let step = row(&[&train[..], &["train"]].concat());
+    let infer = row(&[&train[..], &["infer"]].concat());
+    let flops = |row: &serde_json::Value| row["flops"].as_f64().expect("a number");
+    assert!(flops(&step) > 2.0 * flops(&infer), "{step} {infer}");
+    let none = cnnc(root(), &["bench", "-e", "relu", "--input", "[c: 4]", "--pass", "weight-grad"]);
+    assert!(none.code == 2 && none.err.contains("no weights"), "{none:?}");
+}

@@ -4,6 +4,7 @@
 //! The least time of many runs counts: whatever else the machine does can only make a run slower.
 
 mod measure;
+mod pass;
 mod show;
 
 use std::path::Path;
@@ -13,7 +14,8 @@ use super::args::{Bench, Pass};
 use super::check;
 use super::out::{Failure, Out};
 use crate::session::machine::peak_speeds;
-use crate::session::{Checked, Compiler, Model, NoFiles};
+
+use crate::session::{Checked, Compiler, Network, NoFiles};
 use measure::Measured;
 
 /// What was measured, and on what.
@@ -34,10 +36,9 @@ pub(super) fn run(args: &Bench, out: Out) -> Result<(), Failure> {
     let compiler = Compiler::new(check::targeted(&args.program, &args.target, args.seed)?);
     let checked = program(args, &compiler, out)?;
     let net = check::network(&checked, &args.program, path(args))?;
-    let model = check::model(&compiler, &checked, net)?;
     let name = args.expression.clone().unwrap_or_else(|| net.name.to_string());
     let pass = args.pass.unwrap_or(if args.expression.is_some() { Pass::Forward } else { Pass::Infer });
-    let row = measured(args, name, pass, &compiler, &model)?;
+    let row = measured(args, name, pass, &compiler, net)?;
     if let Some(path) = &args.trace {
         std::fs::write(path, show::trace(&row.measured)).map_err(|e| Failure::io(path.display(), &e))?;
     }
@@ -74,26 +75,44 @@ fn measured(
     name: String,
     pass: Pass,
     compiler: &Compiler,
-    model: &Model,
+    net: &Network,
 ) -> Result<Row, Failure> {
     let options = compiler.options();
+    let work = pass::work(&net.graph, pass)
+        .map_err(|e| Failure::Unusable(format!("`--pass {}` of `{name}`: {e}", label(pass))))?;
+    let model = check::built(compiler, work.graph.clone())?;
+    let apart: Vec<String> = if work.forward_apart {
+        let forward = check::built(compiler, net.graph.clone())?;
+        forward.step_names().map(str::to_owned).collect()
+    } else {
+        Vec::new()
+    };
     let report = model.report();
     let compile = report.phases.iter().map(|p| p.1).sum();
+    let arena = report.sizes.arena;
     let peak = peak_speeds(&options.isa, Duration::from_millis(20));
     let peak = peak.iter().map(|p| p.operations_per_second).fold(0.0, f64::max) * options.threads as f64;
-    let measured = measure::model(model, args.seed, Duration::from_secs_f64(args.seconds))?;
+    let time = Duration::from_secs_f64(args.seconds);
+    let measured = measure::model(model, &work, &apart, args.seed, time)?;
     Ok(Row {
         name,
-        pass: match pass {
-            Pass::Infer => "infer",
-            Pass::Forward => "forward",
-        },
+        pass: label(pass),
         batch: options.batch,
         threads: options.threads,
         cpu: options.isa.name().to_owned(),
         peak,
         compile,
-        arena: report.sizes.arena,
+        arena,
         measured,
     })
+}
+
+fn label(pass: Pass) -> &'static str {
+    match pass {
+        Pass::Infer => "infer",
+        Pass::Forward => "forward",
+        Pass::Train => "train",
+        Pass::DataGrad => "data-grad",
+        Pass::WeightGrad => "weight-grad",
+    }
 }
