@@ -6,7 +6,6 @@ use std::path::Path;
 use super::args::{Check, Program, Target, Tuning};
 use super::out::{Failure, Out};
 use super::source;
-use crate::graph::Graph;
 use crate::session::onnx::Shapes;
 use crate::session::{Checked, CompileError, Compiler, Files, Isa, Model, Network, Options, ValueId};
 use crate::support::codes;
@@ -147,15 +146,8 @@ pub(super) fn model(compiler: &Compiler, checked: &Checked, net: &Network) -> Re
     compiler.compile(checked, Some(&net.name)).map_err(refused)
 }
 
-/// Compiles a graph that was made of a network.
-///
-/// # Errors
-/// When threads cannot be started.
-pub(super) fn built(compiler: &Compiler, graph: Graph) -> Result<Model, Failure> {
-    compiler.compile_graph(graph).map_err(refused)
-}
-
-fn refused(error: CompileError) -> Failure {
+/// What the user is told of a compilation that failed.
+pub(super) fn refused(error: CompileError) -> Failure {
     match error {
         CompileError::Program { .. } => Failure::said(),
         CompileError::NoNet { .. } | CompileError::Option { .. } | CompileError::Threads(_) => {

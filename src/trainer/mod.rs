@@ -17,6 +17,7 @@ mod loss;
 pub mod metric;
 #[cfg(feature = "object")]
 mod object;
+pub mod pass;
 pub mod plan;
 mod run;
 #[cfg(test)]

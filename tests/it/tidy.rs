@@ -41,7 +41,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("build", &["session", "formats"]),
     (
         "trainer",
-        &["support", "tensor", "ast", "ops", "graph", "train", "resolve", "formats", "data", "session"],
+        &[
+            "support", "tensor", "ast", "ops", "graph", "grad", "train", "resolve", "formats", "data",
+            "session",
+        ],
     ),
     // The command line goes through the public API, and shows what the catalogues of codes and operations hold.
     ("cli", &["session", "data", "draw", "trainer", "formats", "ops", "tensor", "support"]),

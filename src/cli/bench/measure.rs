@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::pass::{Fill, Work};
 use crate::cli::out::Failure;
 use crate::session::profile::StepTime;
 use crate::session::{Model, Port, RunError};
 use crate::support::random::Random;
 use crate::tensor::owned::TensorView;
+use crate::trainer::pass::{Fill, Work};
 
 /// Fewer runs say nothing.
 const RUNS_MIN: usize = 3;

@@ -4,7 +4,6 @@
 //! The least time of many runs counts: whatever else the machine does can only make a run slower.
 
 mod measure;
-mod pass;
 mod show;
 
 use std::path::Path;
@@ -16,6 +15,7 @@ use super::out::{Failure, Out};
 use crate::session::machine::peak_speeds;
 
 use crate::session::{Checked, Compiler, Network, NoFiles};
+use crate::trainer::pass;
 use measure::Measured;
 
 /// What was measured, and on what.
@@ -78,15 +78,15 @@ fn measured(
     net: &Network,
 ) -> Result<Row, Failure> {
     let options = compiler.options();
-    let work = pass::work(&net.graph, pass)
-        .map_err(|e| Failure::Unusable(format!("`--pass {}` of `{name}`: {e}", label(pass))))?;
-    let model = check::built(compiler, work.graph.clone())?;
-    let apart: Vec<String> = if work.forward_apart {
-        let forward = check::built(compiler, net.graph.clone())?;
-        forward.step_names().map(str::to_owned).collect()
-    } else {
-        Vec::new()
+    let which = match pass {
+        Pass::Infer | Pass::Forward => pass::Pass::Forward,
+        Pass::Train => pass::Pass::Train,
+        Pass::DataGrad => pass::Pass::DataGrad,
+        Pass::WeightGrad => pass::Pass::WeightGrad,
     };
+    let work = pass::work(net, which)
+        .map_err(|e| Failure::Unusable(format!("`--pass {}` of `{name}`: {e}", label(pass))))?;
+    let (model, apart) = work.compile(compiler, net).map_err(check::refused)?;
     let report = model.report();
     let compile = report.phases.iter().map(|p| p.1).sum();
     let arena = report.sizes.arena;

@@ -1,4 +1,4 @@
-//! What a measurement runs: the network as it is, or the graph of one of the passes of training.
+//! The passes of training one by one, for measurements: the network as it is, a step, or single gradients.
 //!
 //! In: a net's graph and a pass. Out: the graph to compile, and what its inputs are filled with.
 //!
@@ -8,11 +8,11 @@
 //! * `data-grad`: the gradient by the first input, from a gradient by the first output that is an input.
 //! * `weight-grad`: the gradients by all weights, likewise; they are stored where the weights lie, as in a step.
 
-use crate::cli::args::Pass;
 use crate::grad;
 use crate::graph::{Def, Graph, ValueId};
 use crate::ops::cross_entropy::CrossEntropy;
 use crate::ops::{Op, OpError};
+use crate::session::{CompileError, Compiler, Model, Network};
 use crate::tensor::ty::TensorTy;
 use crate::train::{Optimizer, Settings, mode, step};
 
@@ -22,9 +22,22 @@ const GRADIENT: &str = "@dy";
 /// The input with the classes.
 const CLASSES: &str = "@classes";
 
+/// What a measurement runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// The network, inputs to outputs.
+    Forward,
+    /// A training step.
+    Train,
+    /// The gradient by the input.
+    DataGrad,
+    /// The gradients by the weights.
+    WeightGrad,
+}
+
 /// What an input is filled with.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Fill {
+pub enum Fill {
     /// Normal numbers.
     Normal,
     /// Whole numbers below this.
@@ -34,17 +47,32 @@ pub(super) enum Fill {
 }
 
 /// What to measure.
-pub(super) struct Work {
-    pub(super) graph: Graph,
+#[derive(Clone, Debug)]
+pub struct Work {
+    graph: Graph,
     /// The inputs that are not filled with normal numbers.
     fills: Vec<(String, Fill)>,
     /// The graph holds the forward pass for its layouts only: its steps do not count.
-    pub(super) forward_apart: bool,
+    forward_apart: bool,
 }
 
 impl Work {
+    /// The model, and the names of its steps that are no part of the pass.
+    ///
+    /// # Errors
+    /// As [`Compiler::compile_graph`].
+    pub fn compile(&self, compiler: &Compiler, net: &Network) -> Result<(Model, Vec<String>), CompileError> {
+        let model = compiler.compile_graph(self.graph.clone())?;
+        if !self.forward_apart {
+            return Ok((model, Vec::new()));
+        }
+        let forward = compiler.compile_graph(net.graph.clone())?;
+        let apart = forward.step_names().map(str::to_owned).collect();
+        Ok((model, apart))
+    }
+
     /// What the input `name` is filled with.
-    pub(super) fn fill(&self, name: &str) -> Fill {
+    pub fn fill(&self, name: &str) -> Fill {
         self.fills.iter().find(|f| f.0 == name).map_or(Fill::Normal, |f| f.1)
     }
 }
@@ -53,10 +81,10 @@ impl Work {
 ///
 /// # Errors
 /// A sentence when the net has no such pass: no weights, no output with channels, an operation without gradient.
-pub(super) fn work(net: &Graph, pass: Pass) -> Result<Work, String> {
-    let mut work = Work { graph: net.clone(), fills: Vec::new(), forward_apart: false };
+pub fn work(net: &Network, pass: Pass) -> Result<Work, String> {
+    let mut work = Work { graph: net.graph.clone(), fills: Vec::new(), forward_apart: false };
     match pass {
-        Pass::Infer | Pass::Forward => {}
+        Pass::Forward => {}
         Pass::Train => train(&mut work)?,
         Pass::DataGrad => {
             let input = first_input(&work.graph)?;
