@@ -236,5 +236,17 @@ pub(super) fn conv_grad() -> Vec<Case> {
         let inputs = vec![e.x.clone(), e.y()];
         Case::new(e.name, ConvGrad { geometry: e.geometry }, inputs)
     };
-    examples().into_iter().filter(linked).map(case).collect()
+    examples().into_iter().chain(long()).filter(linked).map(case).collect()
+}
+
+/// So many positions that the gradient by the weight goes over chunks of them.
+fn long() -> Vec<Example> {
+    vec![
+        Example::new("chunks of rows", (2, 3), &[18, 18], 20, &[3, 3]),
+        Example::new("chunks of images, blocks of maps", (12, 32), &[9, 9], 64, &[2, 2])
+            .pad(sides(&[(1, 1), (1, 1)])),
+        Example::new("chunks of a row", (1, 2), &[1283], 16, &[4]),
+        Example::new("chunks with steps", (3, 16), &[33, 33], 48, &[3, 3]).stride(&[2, 2]),
+        Example::new("chunks of volumes", (1, 2), &[9, 10, 12], 16, &[2, 2, 2]),
+    ]
 }

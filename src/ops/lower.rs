@@ -137,6 +137,22 @@ impl<'a> LowerCx<'a> {
         self.b.store(self.out.buf, at, value);
     }
 
+    /// Stores an intermediate value in the place of output element `at`; followers wait for [`Self::store`]. The nest then reads
+    /// its own output, so that no operand can share its buffer.
+    pub fn keep(&mut self, at: &[Affine], value: impl Into<Expr>) {
+        self.b.store(self.out.buf, at, value.into());
+    }
+
+    /// What [`Self::keep`] stored last.
+    pub fn kept(&self, at: &[Affine]) -> Expr {
+        self.b.load(self.out.buf, at)
+    }
+
+    /// Whether something is applied where the nest stores.
+    pub fn has_followers(&self) -> bool {
+        !self.followers.is_empty()
+    }
+
     /// Independent loops over all output dimensions; `body` gets the output index.
     pub fn for_each_output(&mut self, body: impl FnOnce(&mut Self, &[Affine])) {
         let out = self.out.ty.clone();
