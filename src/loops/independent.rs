@@ -2,8 +2,8 @@
 //! independent iterations and is not proved to keep the promise, as a sentence.
 //!
 //! The proof: for every buffer that a loop body stores into there is a dimension in which all accesses of that body
-//! move by the same `c` per iteration and spread over less than `|c|` within one, but for parts that move in steps of
-//! some modulus larger than all that: remainders then tell iterations apart. So an iteration owns what it touches.
+//! move by the same `c` per iteration, and no two of them differ by one to `extent - 1` times `c` within one, but for parts
+//! that move in steps of some modulus: remainders then tell iterations apart. So an iteration owns what it touches.
 
 use std::collections::BTreeSet;
 
@@ -174,7 +174,7 @@ fn owned<'a>((var, extent): (Var, usize), inner: &Facts, indices: impl Iterator<
     let all = indices.iter().flat_map(|a| a.terms.iter());
     let modulus = all.filter(|(v, c)| higher(*v, *c)).fold(0, |g, (_, c)| gcd(g, c.unsigned_abs()));
     let mut outer: Option<Affine> = None;
-    let mut spread: Option<Interval> = None;
+    let mut spreads: Vec<Interval> = Vec::new();
     for a in indices {
         // The part that is the same throughout an iteration, with the step in it, and the part that moves within one.
         let k = i64::try_from(modulus).ok().filter(|m| *m > 0).map_or(a.k, |m| a.k.rem_euclid(m));
@@ -187,14 +187,32 @@ fn owned<'a>((var, extent): (Var, usize), inner: &Facts, indices: impl Iterator<
             return false;
         }
         let Some(r) = inner.interval(&moving) else { return false };
-        spread = Some(spread.map_or(r, |s| s.join(r)));
+        if !r.is_empty() && !spreads.contains(&r) {
+            spreads.push(r);
+        }
     }
-    let (step, modulus) = (i128::from(step), i128::from(modulus));
-    spread.is_some_and(|s| {
-        let within = s.hi - s.lo;
-        let whole = within + step * (extent as i128 - 1);
-        s.is_empty() || (within < step && (modulus == 0 || whole < modulus))
-    })
+    let loop_ = (i128::from(step), extent as i128, i128::from(modulus));
+    spreads.iter().all(|a| spreads.iter().all(|b| !meets(a, b, loop_)))
+}
+
+/// Whether an index of spread `a` in one iteration can be one of spread `b` in a later one: differ by a positive multiple of
+/// `step` below `step * extent`, but for multiples of the modulus.
+fn meets(a: &Interval, b: &Interval, (step, extent, modulus): (i128, i128, i128)) -> bool {
+    /// More wraps than this are not followed.
+    const WRAPS: i128 = 64;
+    let (lo, hi, reach) = (a.lo - b.hi, a.hi - b.lo, step * (extent - 1));
+    if step == 0 {
+        return true;
+    }
+    let within = |lo: i128, hi: i128| {
+        let first = lo.max(1).div_euclid(step) + i128::from(lo.max(1).rem_euclid(step) != 0);
+        first * step <= hi.min(reach)
+    };
+    if modulus == 0 {
+        return within(lo, hi);
+    }
+    let (from, to) = ((1 - hi).div_euclid(modulus), (reach - lo).div_euclid(modulus) + 1);
+    to - from > WRAPS || (from..=to).any(|j| within(lo + j * modulus, hi + j * modulus))
 }
 
 /// Intervals of the variables that `stmts` bind, without what conditions add. Variables bound outside stay unknown; an

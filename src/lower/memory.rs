@@ -35,6 +35,16 @@ pub struct Memory {
     pub store: Plan,
     /// The arena.
     pub arena: Plan,
+    /// For each step where its own buffers lie, in the arena or, at load time, in the store.
+    pub scratch: Vec<Vec<Place>>,
+}
+
+impl Memory {
+    /// Where the buffers of step `number` lie, in the order of its nest's buffers.
+    pub fn bufs(&self, number: usize, step: &Step) -> Vec<Place> {
+        let values = step.reads.iter().chain([&step.value]).map(|v| self.places[v.index()]);
+        values.chain(self.scratch[number].iter().copied()).collect()
+    }
 }
 
 /// Bytes of an element.
@@ -61,7 +71,14 @@ pub fn memory(graph: &Graph, steps: &[Step], in_place: bool) -> Memory {
     for u in &graph.updates {
         places[u.value.index()] = places[u.param.index()];
     }
-    Memory { places, store: store_plan, arena: arena_plan }
+    let mut scratch = vec![Vec::new(); steps.len()];
+    for (step, block) in &store.scratch {
+        scratch[*step].push(Place::Store(store_plan.offsets[*block] / ELEMENT));
+    }
+    for (step, block) in &arena.scratch {
+        scratch[*step].push(Place::Arena(arena_plan.offsets[*block] / ELEMENT));
+    }
+    Memory { places, store: store_plan, arena: arena_plan, scratch }
 }
 
 /// Blocks of one of the two memories, and which value lies in which.
@@ -69,6 +86,8 @@ pub fn memory(graph: &Graph, steps: &[Step], in_place: bool) -> Memory {
 struct Lives {
     blocks: Vec<Block>,
     held: Vec<(ValueId, usize)>,
+    /// Steps with blocks of their own.
+    scratch: Vec<(usize, usize)>,
 }
 
 impl Lives {
@@ -83,6 +102,10 @@ impl Lives {
             }
         }
         for (now, step) in steps.iter().enumerate().filter(|(_, s)| s.at_load == at_load) {
+            for buf in &step.nest.bufs[step.reads.len() + 1..] {
+                lives.scratch.push((now, lives.blocks.len()));
+                lives.blocks.push(Block { size: buf.len * ELEMENT, first: now, last: now });
+            }
             if graph.leaves(step.value) {
                 continue;
             }

@@ -137,6 +137,12 @@ impl<'a> LowerCx<'a> {
         self.b.store(self.out.buf, at, value);
     }
 
+    /// A buffer of the nest alone, after the output; its contents last while the nest runs.
+    pub fn scratch(&mut self, name: &str, dims: &[(&str, usize)]) -> Buf {
+        let ty = TensorTy::new(dims.iter().copied()).expect("the operation has bounded its buffers");
+        self.b.buf(name, &ty, &Layout::canonical(dims.len()), true)
+    }
+
     /// Stores an intermediate value in the place of output element `at`; followers wait for [`Self::store`]. The nest then reads
     /// its own output, so that no operand can share its buffer.
     pub fn keep(&mut self, at: &[Affine], value: impl Into<Expr>) {

@@ -27,6 +27,7 @@ mod start;
 mod unconv_nest;
 pub mod vjp;
 pub mod window;
+mod winograd_nest;
 
 use crate::support::diag::Code;
 use crate::tensor::array::Array;
@@ -139,6 +140,8 @@ ops! {
     Unconv(unconv::Unconv),
     Upsample(upsample::Upsample),
     Winner(winner::Winner),
+    Winograd(winograd::Winograd),
+    WinogradWeight(winograd_weight::WinogradWeight),
 }
 
 /// What every operation must say. Inputs are activations first, then weights in the order that `make` created them.

@@ -303,6 +303,11 @@ impl Unconv {
     }
 
     /// The shapes of an operation whose types were checked.
+    /// The windows of the forward layer, on this one's output.
+    pub(super) fn forward_windows(&self, x: &TensorTy) -> Vec<Window> {
+        self.checked(x).windows
+    }
+
     fn checked(&self, x: &TensorTy) -> Shapes {
         self.shapes(x).expect("the shape rule accepted these types")
     }

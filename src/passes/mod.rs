@@ -14,6 +14,7 @@ mod recompute;
 #[cfg(test)]
 mod tests;
 mod update;
+mod winograd;
 
 use crate::graph::patch::Work;
 use crate::graph::verify::{Broken, verify};
@@ -37,7 +38,8 @@ pub const PASSES: &[Pass] = &[
     Pass { name: "identity", after: &[], needed: false, run: identity::run },
     Pass { name: "fold", after: &["identity"], needed: false, run: fold::run },
     Pass { name: "norm", after: &["identity"], needed: false, run: norm::run },
-    Pass { name: "cse", after: &["fold", "norm"], needed: false, run: cse::run },
+    Pass { name: "winograd", after: &["norm"], needed: false, run: winograd::run },
+    Pass { name: "cse", after: &["fold", "norm", "winograd"], needed: false, run: cse::run },
     Pass { name: "dce", after: &["cse"], needed: false, run: dce::run },
     Pass { name: "recompute", after: &["cse", "dce"], needed: false, run: recompute::run },
     Pass { name: "layout", after: &["identity", "dce"], needed: true, run: layout::run },

@@ -21,8 +21,8 @@ use crate::kernels::isa::Isa;
 use crate::kernels::x86::Unit;
 use crate::loops::blocks;
 use crate::loops::independent::dependent_statements;
-use crate::loops::walk::each;
-use crate::loops::{BinOp, Expr, LANES, LoopKind, Nest, Stmt, Var};
+use crate::loops::walk::{accesses, each};
+use crate::loops::{BinOp, Buf, Expr, LANES, LoopKind, Nest, Stmt, Var};
 
 /// Below so many scalar operations a nest is not worth sharing out.
 const WORK_MIN: f64 = 16384.0;
@@ -119,7 +119,7 @@ fn run_once(nest: &mut Nest) {
 fn distribute(nest: &mut Nest, stmt: Stmt, parts: &mut Vec<Stmt>) {
     let (dims, body) = peel(stmt);
     let all_free = body.iter().all(|s| matches!(s, Stmt::For { kind: LoopKind::Free, .. }));
-    if dims.is_empty() || body.len() < 2 || !all_free {
+    if dims.is_empty() || body.len() < 2 || !all_free || hands_on(&body) {
         parts.extend(wrap(&dims, body));
         return;
     }
@@ -129,6 +129,20 @@ fn distribute(nest: &mut Nest, stmt: Stmt, parts: &mut Vec<Stmt>) {
             distribute(nest, copy, parts);
         }
     }
+}
+
+/// Whether a statement touches what another one of the list stores.
+fn hands_on(body: &[Stmt]) -> bool {
+    let stored = |s: &Stmt| -> Vec<Buf> {
+        accesses(std::slice::from_ref(s)).iter().filter(|a| a.stores).map(|a| a.buf).collect()
+    };
+    let touched = |s: &Stmt, bufs: &[Buf]| {
+        accesses(std::slice::from_ref(s)).iter().any(|a| !a.stores && bufs.contains(&a.buf))
+    };
+    body.iter().enumerate().any(|(i, s)| {
+        let bufs = stored(s);
+        body.iter().enumerate().any(|(j, other)| i != j && touched(other, &bufs))
+    })
 }
 
 /// A loop of a perfect nest.

@@ -317,9 +317,8 @@ fn machine_program(
     let steps: Vec<Step> = numbers
         .iter()
         .map(|i| {
-            let step = &program.steps[*i];
-            let values = step.reads.iter().chain([&step.value]);
-            Step { entry: *i, bufs: values.map(|v| slot(memory.places[v.index()])).collect() }
+            let places = memory.bufs(*i, &program.steps[*i]);
+            Step { entry: *i, bufs: places.into_iter().map(slot).collect() }
         })
         .collect();
     let sizes = if at_load {

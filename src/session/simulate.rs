@@ -65,18 +65,17 @@ fn run_step(
     fma: bool,
 ) -> Result<(), String> {
     let nest = &program.nests[i].nest;
-    let values: Vec<ValueId> = step.reads.iter().copied().chain([step.value]).collect();
+    let places = program.memory.bufs(i, step);
     let mut bufs: Vec<Vec<f32>> =
-        values.iter().zip(&nest.bufs).map(|(id, b)| range(program, *id, b.len, memories).to_vec()).collect();
+        places.iter().zip(&nest.bufs).map(|(place, b)| range(*place, b.len, memories).to_vec()).collect();
     crate::loops::interp::run_all(nest, &mut bufs, fma).map_err(|e| format!("{}: {e}", nest.name))?;
-    if let Some(result) = bufs.pop() {
-        range(program, step.value, result.len(), memories).copy_from_slice(&result);
-    }
+    let result = step.reads.len();
+    range(places[result], bufs[result].len(), memories).copy_from_slice(&bufs[result]);
     Ok(())
 }
 
-fn range<'m>(program: &Assembled, id: ValueId, len: usize, memories: &'m mut Memories) -> &'m mut [f32] {
-    match program.memory.places[id.index()] {
+fn range(place: Place, len: usize, memories: &mut Memories) -> &mut [f32] {
+    match place {
         Place::Input(i) => &mut memories.inputs[i][..len],
         Place::Output(i) => &mut memories.outputs[i][..len],
         Place::Store(at) => &mut memories.store[at..at + len],

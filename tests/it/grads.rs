@@ -45,6 +45,8 @@ const REFUSING: &[&str] = &[
     "lrn_grad",
     "optim",
     "pool_grad",
+    "winograd",
+    "winograd_weight",
 ];
 
 /// What a run hands in, by value.

@@ -237,24 +237,31 @@ fn interpret(job: &Job) -> Result<(), String> {
     let named = |e: String| format!("{}: {e}", job.name);
     check_nest(nest).map_err(named)?;
     for fma in [false, true] {
-        let mut raw = job.ready.bufs.clone();
+        let result = job.ready.bufs.len() - 1;
+        let mut raw = with_own(nest, &job.ready.bufs);
         interp::run_all(nest, &mut raw, fma).map_err(named)?;
-        let raw = raw.pop().unwrap_or_default();
+        let raw = raw.swap_remove(result);
         job.compare(&format!("interpreter, fma {fma}"), &raw, nest)?;
         let wide =
             [(8, 16), (16, 32)].map(|(lanes, vector_registers)| Target { fma, lanes, vector_registers });
         for target in [Target { fma, ..Target::NARROW }].into_iter().chain(wide.into_iter().filter(|_| fma)) {
             let scheduled = schedule(nest.clone(), &target).nest;
             check_nest(&scheduled).map_err(|e| named(format!("scheduled: {e}")))?;
-            let mut got = job.ready.bufs.clone();
+            let mut got = with_own(&scheduled, &job.ready.bufs);
             interp::run_all(&scheduled, &mut got, fma).map_err(named)?;
-            if !same_bits(&raw, got.last().map_or(&[], |b| b)) {
+            if !same_bits(&raw, &got[result]) {
                 let listing = print::print(&scheduled);
                 return Err(named(format!("scheduling changed bits, {target:?}:\n{listing}")));
             }
         }
     }
     Ok(())
+}
+
+/// The buffers of a nest, those behind its result, which are its own, filled with what nobody may read.
+fn with_own(nest: &Nest, bufs: &[Vec<f32>]) -> Vec<Vec<f32>> {
+    let own = nest.bufs[bufs.len()..].iter().map(|b| vec![f32::NAN; b.len]);
+    bufs.iter().cloned().chain(own).collect()
 }
 
 fn scheduled(nest: &Nest, fma: bool) -> Nest {
@@ -273,8 +280,14 @@ fn machine(jobs: &[Job], isa: &Isa, failures: &mut Vec<String>) {
     let code = compile(&nests, isa).unwrap_or_else(|e| panic!("{}: {e}", isa.name()));
     for ((job, nest), entry) in jobs.iter().zip(&nests).zip(code.entries()) {
         let (inputs, out) = job.ready.bufs.split_at(job.ready.bufs.len() - 1);
-        let places = (0..inputs.len()).map(Place::Input).chain([Place::Output(0)]).collect();
+        let mut arena = 0;
+        let own = nest.bufs[job.ready.bufs.len()..].iter().map(|b| {
+            arena += b.len;
+            Place::Arena(arena - b.len)
+        });
+        let places = (0..inputs.len()).map(Place::Input).chain([Place::Output(0)]).chain(own).collect();
         let sizes = Sizes {
+            arena,
             inputs: inputs.iter().map(Vec::len).collect(),
             outputs: vec![out[0].len()],
             ..Sizes::default()
@@ -284,9 +297,9 @@ fn machine(jobs: &[Job], isa: &Isa, failures: &mut Vec<String>) {
             Program::new(&[step], std::slice::from_ref(entry), sizes).expect("a program of one step");
         let inputs: Vec<&[f32]> = inputs.iter().map(|b| &b[..]).collect();
         let run = |executor: &dyn Executor| -> Vec<f32> {
-            let mut out = out[0].clone();
+            let (mut out, mut arena) = (out[0].clone(), vec![f32::NAN; arena]);
             let outputs = vec![&mut out[..]];
-            let memory = Memory { inputs: &inputs, outputs, ..Memory::default() };
+            let memory = Memory { inputs: &inputs, outputs, arena: &mut arena, ..Memory::default() };
             program.run(memory, executor).expect("a run of one step");
             out
         };

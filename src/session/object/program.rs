@@ -3,7 +3,7 @@
 use super::ObjectError;
 use super::store::{Packed, Values, filled};
 use crate::codegen::object::{Base, Call};
-use crate::graph::{Graph, ValueId};
+use crate::graph::Graph;
 use crate::kernels::isa::Isa;
 use crate::loops::Nest;
 use crate::lower::memory::Place;
@@ -60,11 +60,11 @@ impl Built {
         first: usize,
         place: &dyn Fn(Place) -> (Base, usize),
     ) -> Vec<Call> {
-        let at = |id: &ValueId| place(self.program.memory.places[id.index()]);
-        let steps = self.program.steps.iter().filter(|s| s.at_load == at_load).enumerate();
-        let call = |(i, step): (usize, &crate::lower::Step)| Call {
+        let memory = &self.program.memory;
+        let steps = self.program.steps.iter().enumerate().filter(|(_, s)| s.at_load == at_load).enumerate();
+        let call = |(i, (number, step)): (usize, (usize, &crate::lower::Step))| Call {
             nest: first + i,
-            bufs: step.reads.iter().chain([&step.value]).map(at).collect(),
+            bufs: memory.bufs(number, step).into_iter().map(place).collect(),
         };
         steps.map(call).collect()
     }

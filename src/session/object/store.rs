@@ -49,19 +49,19 @@ pub(super) fn filled(program: &Assembled, values: &Values, host: &Isa) -> Result
         }
     }
     let target = Target::of(host);
-    let loads: Vec<_> = program.steps.iter().filter(|s| s.at_load).collect();
-    let nests: Vec<_> = loads.iter().map(|s| schedule(s.nest.clone(), &target).nest).collect();
+    let loads: Vec<_> = program.steps.iter().enumerate().filter(|(_, s)| s.at_load).collect();
+    let nests: Vec<_> = loads.iter().map(|(_, s)| schedule(s.nest.clone(), &target).nest).collect();
     let code = crate::codegen::compile(&nests, host).map_err(CompileError::from)?;
-    let place = |id: &crate::graph::ValueId| match program.memory.places[id.index()] {
+    let place = |place: Place| match place {
         Place::Store(at) => Slot::Arena(at),
         Place::Input(i) => Slot::Input(i),
         Place::Output(i) => Slot::Output(i),
         Place::Arena(at) => Slot::Param(at),
         Place::None => Slot::Const(0),
     };
-    let step = |(i, s): (usize, &&crate::lower::Step)| Step {
+    let step = |(i, (number, s)): (usize, &(usize, &crate::lower::Step))| Step {
         entry: i,
-        bufs: s.reads.iter().chain([&s.value]).map(place).collect(),
+        bufs: program.memory.bufs(*number, s).into_iter().map(place).collect(),
     };
     let steps: Vec<Step> = loads.iter().enumerate().map(step).collect();
     let sizes = Sizes { arena: store.as_slice().len(), ..Sizes::default() };

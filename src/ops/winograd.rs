@@ -1,0 +1,247 @@
+//! Convolution with kernels of 3x3 and steps of 1 by Winograd's minimal filtering F(2x2, 3x3) (Winograd 1980; Lavin & Gray 2016):
+//! each 2x2 tile of outputs from a 4x4 tile `d` of inputs with 16 instead of 36 multiplications per pair of maps,
+//!
+//! `y = A' [ Σ_i u[o, i] * (B' d_i B) ] A + b`, with `u[o, i] = G w[o, i] G'` made by [`super::winograd_weight`],
+//!
+//! `B' = [1 0 -1 0; 0 1 1 0; 0 -1 1 0; 0 1 0 -1]`, `A' = [1 1 1 0; 0 1 -1 -1]`. All constants are 1, so that rounding errors stay
+//! those of a sum of products. What is not finite in a tile reaches all four outputs of it. Only a pass makes it, out of
+//! convolutions and of the gradients by their inputs; the language has no name for it.
+
+use super::args::{Attr, Attrs};
+use super::case::{Case, act, weight};
+use super::geometry::{Geometry, Linking, Share};
+use super::lower::{LowerCx, ScalarFn, Want, Wants};
+use super::role::Role;
+use super::vjp::{Applied, Emit, NotDifferentiable, Pulled};
+use super::window::Window;
+use super::winograd_nest::{Cut, lower};
+use super::winograd_weight::WinogradWeight;
+use super::{At, Cost, Field, Inferred, Op, OpError, OpInfo, OpRules, Why, shape_rules};
+use crate::support::codes;
+use crate::tensor::array::Array;
+use crate::tensor::ty::TensorTy;
+
+/// Below so many maps on either side transforms cost what multiplications save.
+const MAPS_MIN: usize = 32;
+
+/// Below so many tiles a weight is not worth transforming in every run.
+const TILES_MIN: usize = 24;
+
+/// See the module. Inputs: `x`, the transformed weight `[o, i, t: 16]`, and the bias `[o]` if there is one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Winograd {
+    /// Output channels.
+    pub channels: usize,
+    /// Zeros before the input on each axis.
+    pub lo: [usize; 2],
+    /// The output's grid.
+    pub size: [usize; 2],
+    /// Whether a bias is added.
+    pub bias: bool,
+}
+
+/// A convolution said anew.
+pub struct Said {
+    /// What transforms the weight.
+    pub weight: WinogradWeight,
+    /// What computes the output.
+    pub conv: Winograd,
+}
+
+/// How `op` on `x` can be computed so, if it can and it pays.
+pub fn of(op: &Op, x: &TensorTy, out: &TensorTy) -> Option<Said> {
+    let (geometry, channels, bias, transposed): (&Geometry, usize, bool, bool) = match op {
+        Op::Conv(c) => (&c.geometry, c.channels, c.bias, false),
+        Op::Unconv(c) => (&c.geometry, c.channels, c.bias, true),
+        _ => return None,
+    };
+    if x.rank() != 2 || geometry.share != Share::All || geometry.links != Linking::Dense {
+        return None;
+    }
+    let windows: Vec<Window> = match op {
+        Op::Unconv(c) => c.forward_windows(x),
+        Op::Conv(c) => c.windows(x).ok()?.0,
+        _ => return None,
+    };
+    let fits = |w: &Window| w.kernel == 3 && w.stride == 1 && w.dilation == 1 && w.lo <= 2;
+    let tiles = out.n() * out.grid_dims().iter().map(|e| e.div_ceil(2)).product::<usize>();
+    let maps = [x.c(), channels].iter().all(|c| *c >= MAPS_MIN && c.is_multiple_of(Cut::LANES));
+    if !windows.iter().all(fits) || !maps || tiles < TILES_MIN {
+        return None;
+    }
+    let (grid, flip) = (out.grid_dims(), geometry.flip != transposed);
+    let lo = |w: &Window| if transposed { 2 - w.lo } else { w.lo };
+    let conv = Winograd { channels, lo: [lo(&windows[0]), lo(&windows[1])], size: [grid[0], grid[1]], bias };
+    conv.cut(x.n(), x.c())?;
+    Some(Said { weight: WinogradWeight { swap: transposed, flip }, conv })
+}
+
+impl Winograd {
+    /// What printed graphs call it.
+    pub const KIND: &'static str = "winograd";
+
+    /// The language has no name for it.
+    pub const INFO: &'static [OpInfo] = &[];
+
+    /// From printed attributes.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong.
+    pub fn from_attrs(attrs: &Attrs) -> Result<Self, String> {
+        let pair = |name: &str| -> Result<[usize; 2], String> {
+            <[usize; 2]>::try_from(attrs.sizes(name)?).map_err(|_| format!("attribute `{name}` is no pair"))
+        };
+        let (lo, size) = (pair("lo")?, pair("size")?);
+        if lo.iter().any(|l| *l > 2) || size.contains(&0) {
+            return Err("attribute `lo` is more than 2, or `size` is 0".into());
+        }
+        Ok(Self { channels: attrs.size("out")?, lo, size, bias: attrs.bool("bias")? })
+    }
+
+    /// Test cases.
+    pub fn cases() -> Vec<Case> {
+        let case = |name: &str, (n, c): (usize, usize), grid: [usize; 2], conv: Winograd| {
+            let mut inputs = vec![
+                act(n, c, &[("h", grid[0]), ("w", grid[1])]),
+                weight(&[("o", conv.channels), ("i", c), ("t", 16)]),
+            ];
+            if conv.bias {
+                inputs.push(weight(&[("o", conv.channels)]));
+            }
+            Case::new(name, conv, inputs)
+        };
+        let of = |channels, lo, size, bias| Winograd { channels, lo, size, bias };
+        vec![
+            case("even", (1, 16), [6, 8], of(16, [1, 1], [6, 8], true)),
+            case("odd", (2, 32), [7, 5], of(16, [1, 1], [7, 5], false)),
+            case("valid", (3, 16), [8, 9], of(48, [0, 0], [6, 7], true)),
+            case("full", (1, 16), [5, 5], of(32, [2, 2], [7, 7], false)),
+            case("bands", (1, 32), [26, 20], of(32, [1, 1], [26, 20], true)),
+            case("uneven bands", (2, 64), [19, 30], of(64, [1, 0], [19, 28], false)),
+        ]
+    }
+
+    /// How the nest goes over its tiles on an input of `n` samples and `c` channels.
+    pub(super) fn cut(&self, n: usize, c: usize) -> Option<Cut> {
+        Cut::of(n, c, self.channels, self.size)
+    }
+}
+
+impl OpRules for Winograd {
+    fn kind(&self) -> &'static str {
+        Self::KIND
+    }
+
+    fn attrs(&self) -> Attrs {
+        let ints = |pair: [usize; 2]| Attr::Ints(pair.iter().map(|e| *e as i64).collect());
+        Attrs::default()
+            .with("out", Attr::Int(self.channels as i64))
+            .with("lo", ints(self.lo))
+            .with("size", ints(self.size))
+            .with("bias", Attr::Bool(self.bias))
+    }
+
+    fn infer(&self, inputs: &[&TensorTy]) -> Result<Inferred, OpError> {
+        let (x, u) = (inputs[0], inputs[1]);
+        let fits = x.rank() == 2
+            && u.dims() == [self.channels, x.c(), 16]
+            && inputs.len() == 2 + usize::from(self.bias)
+            && inputs.get(2).is_none_or(|b| b.dims() == [self.channels])
+            && (0..2).all(|d| self.size[d] <= x.grid_dims()[d] + self.lo[d] + 2);
+        if !fits || self.cut(x.n(), x.c()).is_none() {
+            let message = format!("`winograd` of {} channels does not fit {x} and {u}", self.channels);
+            return Err(OpError::new(codes::E0206, message).at(At::Input(1)));
+        }
+        let dims = [x.n(), self.channels, self.size[0], self.size[1]];
+        let ty = shape_rules::resized("winograd", x, &dims)?;
+        let why = dims.iter().map(|d| Why::given(format!("extent {d}"))).collect();
+        Ok(Inferred { ty, why })
+    }
+
+    fn vjp(&self, _e: &mut dyn Emit, at: &Applied<'_>) -> Pulled {
+        at.each(|_| Err(NotDifferentiable::new("passes make `winograd`, after gradients were taken")))
+    }
+
+    fn reference(&self, inputs: &[&Array], out: &TensorTy) -> Array {
+        const B: [[f64; 4]; 4] =
+            [[1.0, 0.0, -1.0, 0.0], [0.0, 1.0, 1.0, 0.0], [0.0, -1.0, 1.0, 0.0], [0.0, 1.0, 0.0, -1.0]];
+        const A: [[f64; 4]; 2] = [[1.0, 1.0, 1.0, 0.0], [0.0, 1.0, -1.0, -1.0]];
+        let (x, u) = (inputs[0], inputs[1]);
+        let pixel = |n: usize, i: usize, h: i64, w: i64| -> f64 {
+            let inside = |p: i64, extent: usize| (0..extent as i64).contains(&p);
+            if inside(h, x.dims[2]) && inside(w, x.dims[3]) {
+                x.at(&[n, i, h as usize, w as usize])
+            } else {
+                0.0
+            }
+        };
+        let pairs = |rows: usize| (0..rows).flat_map(|r| (0..4).map(move |c| (r, c)));
+        let mut y = Array::zeros(out.dims());
+        for n in 0..out.n() {
+            for (th, tw) in (0..self.size[0].div_ceil(2)).flat_map(|h| (0..self.size[1].div_ceil(2)).map(move |w| (h, w))) {
+                let mut spread = vec![0.0; x.dims[1] * 16];
+                for i in 0..x.dims[1] {
+                    for (a, b) in pairs(4) {
+                        spread[i * 16 + a * 4 + b] = pairs(4)
+                            .map(|(k, l)| {
+                                let h = (2 * th + k) as i64 - self.lo[0] as i64;
+                                let w = (2 * tw + l) as i64 - self.lo[1] as i64;
+                                B[a][k] * B[b][l] * pixel(n, i, h, w)
+                            })
+                            .sum();
+                    }
+                }
+                for o in 0..self.channels {
+                    let product = |t: usize| -> f64 {
+                        (0..x.dims[1]).map(|i| u.at(&[o, i, t]) * spread[i * 16 + t]).sum()
+                    };
+                    let products: Vec<f64> = (0..16).map(product).collect();
+                    for (a, b) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+                        let (h, w) = (2 * th + a, 2 * tw + b);
+                        if h < self.size[0] && w < self.size[1] {
+                            let sum: f64 = pairs(4).map(|(k, l)| A[a][k] * A[b][l] * products[k * 4 + l]).sum();
+                            let at = y.offset(&[n, o, h, w]);
+                            y.data[at] = sum + inputs.get(2).map_or(0.0, |b| b.at(&[o]));
+                        }
+                    }
+                }
+            }
+        }
+        y
+    }
+
+    fn lower(&self, cx: &mut LowerCx<'_>) {
+        lower(cx, self);
+    }
+
+    fn wants(&self, inputs: &[&TensorTy], _out: &TensorTy) -> Wants {
+        let x = inputs[0];
+        let mut wants = Wants::any(inputs.len());
+        if let Some(cut) = self.cut(x.n(), x.c()) {
+            let reach = [cut.rows(), cut.width];
+            let halo = (0..2).map(|d| (self.lo[d], (2 * reach[d] + 2).saturating_sub(self.lo[d] + x.grid_dims()[d])));
+            wants.inputs[0] = Want::Halo([(0, 0), (0, 0)].into_iter().chain(halo).collect());
+        }
+        wants.inputs[1] = Want::Order(vec![2, 1, 0]);
+        wants
+    }
+
+    fn scalar(&self) -> Option<ScalarFn<'_>> {
+        None
+    }
+
+    fn role(&self) -> Role {
+        Role::Plain
+    }
+
+    /// Of the convolution that it stands for.
+    fn cost(&self, inputs: &[&TensorTy], out: &TensorTy) -> Cost {
+        let macs = (out.len() as u64).saturating_mul(9 * inputs[0].c() as u64);
+        let sums = if self.bias { 0 } else { out.len() as u64 };
+        Cost { macs, flops: macs.saturating_mul(2).saturating_sub(sums) }
+    }
+
+    fn field(&self, _input: usize, _inputs: &[&TensorTy], _out: &TensorTy) -> Vec<Field> {
+        self.lo.iter().map(|lo| Field::Window { stride: 1, before: *lo as i64, reach: 3 }).collect()
+    }
+}
