@@ -24,6 +24,7 @@ mod reduce;
 pub mod role;
 pub mod shape_rules;
 mod start;
+pub mod tabled;
 mod unconv_nest;
 pub mod vjp;
 pub mod window;

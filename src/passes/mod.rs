@@ -11,6 +11,7 @@ mod identity;
 mod layout;
 mod norm;
 mod recompute;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod update;
@@ -36,9 +37,10 @@ pub struct Pass {
 /// All passes in the order they run.
 pub const PASSES: &[Pass] = &[
     Pass { name: "identity", after: &[], needed: false, run: identity::run },
+    Pass { name: "tables", after: &["identity"], needed: false, run: tables::run },
     Pass { name: "fold", after: &["identity"], needed: false, run: fold::run },
-    Pass { name: "norm", after: &["identity"], needed: false, run: norm::run },
-    Pass { name: "winograd", after: &["norm"], needed: false, run: winograd::run },
+    Pass { name: "norm", after: &["identity", "tables"], needed: false, run: norm::run },
+    Pass { name: "winograd", after: &["norm", "tables"], needed: false, run: winograd::run },
     Pass { name: "cse", after: &["fold", "norm", "winograd"], needed: false, run: cse::run },
     Pass { name: "dce", after: &["cse"], needed: false, run: dce::run },
     Pass { name: "recompute", after: &["cse", "dce"], needed: false, run: recompute::run },
