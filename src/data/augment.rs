@@ -136,6 +136,33 @@ enum Step {
     Keep,
 }
 
+impl Augment {
+    /// What the language calls it, if it moves or cuts a grid.
+    pub(super) fn on_grid(&self) -> Option<&'static str> {
+        match self {
+            Self::Shift { .. } => Some("shift"),
+            Self::Flip { .. } => Some("flip"),
+            Self::Crop { .. } => Some("crop"),
+            Self::Rotate { .. } => Some("rotate"),
+            Self::Cutout { .. } => Some("cutout"),
+            Self::Noise { .. } | Self::Normalise { .. } => None,
+        }
+    }
+}
+
+/// Whether `normalise` is given one number for all channels, or one for each.
+fn per_channel(what: &str, given: Option<&[f32]>, channels: usize) -> Result<(), DataError> {
+    let n = given.map_or(1, <[f32]>::len);
+    if n == 1 || n == channels {
+        return Ok(());
+    }
+    let have = if channels == 1 { "1 channel".to_owned() } else { format!("{channels} channels") };
+    let message = format!(
+        "`{what}` of `normalise` has {n} numbers, the data have {have}: give one number for all, or one for each"
+    );
+    Err(DataError::Setting(message))
+}
+
 impl Chain {
     /// The list `augment` for a field of `kind` with this grid. `normalise`: what was computed on the training part.
     ///
@@ -179,10 +206,11 @@ impl Chain {
                 Augment::Cutout { size, count, p } if kind == Kind::Image && moved => {
                     Step::Cutout(per_axis("cutout", size, &dims)?, *count, *p)
                 }
-                Augment::Normalise { .. } if matches!(kind, Kind::Image | Kind::Clean) => match normalise {
-                    Some(n) => Step::Normalise(n.clone()),
-                    None => Step::Keep,
-                },
+                Augment::Normalise { mean, std } if matches!(kind, Kind::Image | Kind::Clean) => {
+                    per_channel("mean", mean.as_deref(), channels)?;
+                    per_channel("std", std.as_deref(), channels)?;
+                    normalise.map_or(Step::Keep, |n| Step::Normalise(n.clone()))
+                }
                 Augment::Shift { .. }
                 | Augment::Flip { .. }
                 | Augment::Crop { .. }

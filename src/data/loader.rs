@@ -11,10 +11,10 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 
 use super::DataError;
-use super::augment::Planes;
+use super::augment::{Augment, Planes};
 use super::fit::{Plan, Want};
 use super::open::{Part, Parts};
-use super::set::room;
+use super::set::{Kind, room};
 use crate::support::Name;
 use crate::support::random::Random;
 
@@ -76,7 +76,16 @@ impl Loader {
             let message = format!("a batch of {batch} is more than the {samples} samples for training");
             return Err(DataError::Setting(message));
         }
-        Self::new(parts, &parts.train, wants, batch, Some(seed))
+        let loader = Self::new(parts, &parts.train, wants, batch, Some(seed))?;
+        let has_grid = |plan: &Plan| plan.field.kind != Kind::Label && !plan.grid.is_empty();
+        match parts.augment.iter().find_map(Augment::on_grid) {
+            Some(item) if !loader.inner.plans.iter().any(has_grid) => Err(DataError::Setting(format!(
+                "`{item}` of `augment` moves or cuts samples on their grid, and the data `{}` have no grid: {}",
+                parts.name,
+                parts.train.set.show()
+            ))),
+            Some(_) | None => Ok(loader),
+        }
     }
 
     /// Batches of `part` in order, as they are but for what training's augmentation does to all (`normalise`, `crop`).

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::augment::{Augment, Chain};
 use super::loader::shuffle;
 use super::normalise::Normalise;
-use super::set::{Kind, Set};
+use super::set::{Field, Kind, Set};
 use super::spec::{Source, Spec, Test};
 use super::{DataError, arrays, builtin, pictures};
 use crate::support::Name;
@@ -57,6 +57,17 @@ impl Part {
     /// Whether it has no sample.
     pub fn is_empty(&self) -> bool {
         self.samples.is_empty()
+    }
+
+    /// The first element of `field`, one of the part's set, for which `fits` does not hold: the sample's position in the set,
+    /// and the element.
+    pub fn first_unlike(&self, field: &Field, fits: impl Fn(f32) -> bool) -> Option<(usize, f32)> {
+        let mut sample = vec![0.0; field.len()];
+        self.samples.iter().find_map(|i| {
+            field.copy(*i as usize, &mut sample);
+            let found = sample.iter().copied().find(|x| !fits(*x));
+            found.map(|x| (*i as usize, x))
+        })
     }
 
     /// Draws `share` of the samples; the rest, and the drawn.

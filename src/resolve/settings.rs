@@ -81,6 +81,10 @@ const fn needed(name: &'static str, is: Is) -> Arg {
 const POSITIVE: Is = Is::Number(0.0, f64::MAX);
 /// A share.
 const SHARE: Is = Is::Number(0.0, 1.0);
+/// The greatest `f32` below 1.
+const BELOW_ONE: f64 = 1.0 - f32::EPSILON as f64 / 2.0;
+/// A decay: with 1 nothing new would ever count.
+const PART: Is = Is::Number(0.0, BELOW_ONE);
 /// A number of steps, samples or turns.
 const COUNT: Is = Is::Int(1, 1 << 40);
 /// A number of samples that are made.
@@ -223,7 +227,7 @@ const RATE: Arg = arg("rate", POSITIVE);
 const DECAY: Arg = arg("decay", POSITIVE);
 const EPS: Arg = arg("eps", POSITIVE);
 const MOMENTUM: Arg = arg("momentum", SHARE);
-const ADAM: &[Arg] = &[RATE, arg("beta1", SHARE), arg("beta2", SHARE), EPS, DECAY];
+const ADAM: &[Arg] = &[RATE, arg("beta1", PART), arg("beta2", PART), EPS, DECAY];
 
 const OPTIMIZER: &[Choice] = &[
     choice("sgd", &[RATE, MOMENTUM, arg("nesterov", Is::Bool), DECAY]),
@@ -264,7 +268,7 @@ pub const KEYS: &[(&str, Takes)] = &[
         ]),
     ),
     ("accumulate", Takes::Value(Is::Int(1, 1 << 20))),
-    ("average", Takes::Value(SHARE)),
+    ("average", Takes::Value(PART)),
     ("validate", Takes::Value(Is::Number(0.0, 0.9))),
     ("patience", Takes::Value(COUNT)),
     ("keep", Takes::Value(COUNT)),
@@ -306,6 +310,7 @@ impl Is {
                     "more than 0".into()
                 };
             }
+            Self::Number(lo, BELOW_ONE) => return format!("at least {lo} and less than 1"),
             Self::Number(lo, hi) | Self::Numbers(lo, hi) | Self::TextOr(lo, hi) => (number(lo), number(hi)),
             Self::Bool
             | Self::Word(_)
@@ -353,5 +358,7 @@ mod tests {
         assert_eq!(POSITIVE.range(), "at least 0");
         assert_eq!(Is::Numbers(f64::MIN_POSITIVE, f64::MAX).range(), "more than 0");
         assert_eq!(SHARE.range(), "0 to 1");
+        assert_eq!(PART.range(), "at least 0 and less than 1");
+        assert!((BELOW_ONE as f32) < 1.0);
     }
 }

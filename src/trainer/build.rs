@@ -5,6 +5,7 @@ use super::error::TrainError;
 use super::loss::Losses;
 use super::metric::Metric;
 use super::plan::Plan;
+use super::sound;
 use crate::data::{Parts, Want};
 use crate::graph::{Graph, ValueId};
 use crate::resolve::Network;
@@ -53,7 +54,8 @@ pub(super) fn build(
     let plain = net.graph.clone();
     let mut graph = net.graph.clone();
     let inputs: Vec<Name> = graph.inputs.iter().map(|p| p.name.clone()).collect();
-    let mut losses = Losses { graph: &mut graph, parts, batch: plan.batch, fields: Vec::new() };
+    let mut losses =
+        Losses { graph: &mut graph, parts, batch: plan.batch, fields: Vec::new(), labels: Vec::new() };
     let each = losses.build(&plan.loss)?;
     for metric in &plan.metrics {
         let truth = match metric.truth_value {
@@ -62,6 +64,7 @@ pub(super) fn build(
         };
         fits(losses.graph, metric, truth)?;
     }
+    sound::labels(&losses.labels, parts)?;
     let looks = looked_at(&mut graph, plan);
     graph.output(EACH, each, vec![0, 1]);
     let wants = graph

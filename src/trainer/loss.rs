@@ -2,6 +2,7 @@
 //! an input.
 
 use super::error::TrainError;
+use super::sound::Labels;
 use crate::ast::BinaryOp;
 use crate::data::Parts;
 use crate::graph::{Graph, ValueId};
@@ -19,6 +20,8 @@ pub(super) struct Losses<'a> {
     pub(super) batch: usize,
     /// What the data gives, made so far.
     pub(super) fields: Vec<(Name, ValueId)>,
+    /// Class numbers among them, and what they are compared with.
+    pub(super) labels: Vec<Labels>,
 }
 
 /// A loss, or a number beside one.
@@ -83,9 +86,13 @@ impl Losses<'_> {
         };
         let mut tensors: Vec<ValueId> = Vec::new();
         let mut values: Vec<(&'static str, ArgValue)> = Vec::new();
+        let mut output = None;
         for (key, arg) in args {
             match (key, arg) {
-                (None, SetValue::Layer(_, id)) => tensors.push(*id),
+                (None, SetValue::Layer(path, id)) => {
+                    output.get_or_insert(path.as_str());
+                    tensors.push(*id);
+                }
                 (None, SetValue::Data(field)) => {
                     let first = tensors.first().copied();
                     tensors.push(self.field(field, first)?);
@@ -107,6 +114,11 @@ impl Losses<'_> {
             let message = format!("`{name}` compares {} values, given are {}", info.tensors.0, tensors.len());
             return Err(TrainError::Setting(message));
         }
+        let ignore = values.iter().find_map(|v| match v {
+            ("ignore", ArgValue::Int(i)) => Some(*i),
+            _ => None,
+        });
+        self.note(name, output.unwrap_or("the layer"), &tensors, ignore);
         let types: Vec<TensorTy> = tensors.iter().map(|t| self.graph.value(*t).ty.clone()).collect();
         let types: Vec<&TensorTy> = types.iter().collect();
         let made = (info.make)(&CallArgs { values }, &types).map_err(refused)?;
@@ -114,6 +126,18 @@ impl Losses<'_> {
             return Err(TrainError::Setting(format!("`{name}` makes nothing")));
         };
         self.graph.op("loss", op.clone(), &tensors).map(|m| m.0).map_err(refused)
+    }
+
+    /// Keeps in mind which labels must be classes of what.
+    fn note(&mut self, loss: &Name, output: &str, tensors: &[ValueId], ignore: Option<i64>) {
+        let [compared, label, ..] = tensors else { return };
+        let field = self.graph.inputs.iter().find(|p| p.value == *label).map(|p| Name::from(&*p.name));
+        let (Some(field), "cross_entropy" | "nll", 1) = (field, &**loss, self.graph.value(*label).ty.c())
+        else {
+            return;
+        };
+        let (classes, output) = (self.graph.value(*compared).ty.c(), output.to_owned());
+        self.labels.push(Labels { field, loss: loss.clone(), output, classes, ignore });
     }
 
     /// The input for what the data gives; `beside` is what it is compared with, whose axes name those of the data.

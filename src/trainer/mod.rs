@@ -20,6 +20,7 @@ mod object;
 pub mod pass;
 pub mod plan;
 mod run;
+mod sound;
 #[cfg(test)]
 mod tests;
 

@@ -11,6 +11,7 @@ use super::checkpoint::{self, State, Tensors};
 use super::error::{NotFinite, TrainError};
 use super::metric::{Figure, Table, Tally};
 use super::plan::Plan;
+use super::sound;
 use crate::data::{Batch, Loader, Parts, Places, Position, Stream};
 use crate::graph::{Def, Graph};
 use crate::resolve;
@@ -109,7 +110,8 @@ impl Trainer {
     /// checked with the batch of the item: [`Trainer::open`] sees to it.
     ///
     /// # Errors
-    /// [`TrainError`] when there is no such item, data are missing or do not fit, or something has no gradient.
+    /// [`TrainError`] when there is no such item, data are missing or do not fit (labels that are no
+    /// classes), settings leave nothing to do, or something has no gradient.
     pub fn new(
         compiler: &Compiler,
         checked: &Checked,
@@ -122,6 +124,7 @@ impl Trainer {
         let Built { step, eval, plain, wants, looks, drops, text } =
             build(&compiler, network, &plan, &parts)?;
         let loader = Loader::training(&parts, &wants, plan.batch, plan.seed)?;
+        sound::plan(&plan, &parts, loader.batches())?;
         let validation = match &parts.validate {
             Some(part) => Some(Loader::evaluation(&parts, part, &wants, plan.batch)?),
             None => None,

@@ -138,3 +138,64 @@ fn what_a_training_lacks_is_said() {
     let (code, text) = said(&["eval", "examples/digits.cnn", "-w", "no/such/file"]);
     assert!(code == Some(2) && text.contains("no/such/file"), "{code:?} {text}");
 }
+
+#[test]
+fn a_training_that_would_be_worth_nothing_does_not_begin() {
+    let folder = folder("worthless");
+    let program = folder.join("rows.cnn");
+    let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).expect("a file");
+    write(
+        "rows.cnn",
+        "net Rows(x: [c: 2]) -> [c: 3] { x |> dense(3) as out }
+        train Rows { data csv(\"rows.csv\")  loss cross_entropy(out, label)  batch 2  epochs 1 }",
+    );
+    let said = |more: &[&str]| {
+        let mut command = cnnc();
+        command.arg("train").arg(&program).args(more).arg("-o").arg(folder.join("out"));
+        let output = command.output().expect("runs");
+        assert!(!output.status.success(), "{more:?}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    for wrong in ["7", "-1", "1.5"] {
+        write("rows.csv", &format!("1,2,0\n3,4,1\n5,6,{wrong}\n7,8,2\n"));
+        let text = said(&[]);
+        let found = format!("`label` of sample 2 (counted from 0) of the training part is {wrong}");
+        assert!(text.contains(&found) && text.contains("`out` has 3 channels"), "{text}");
+    }
+    write("rows.csv", "1,2,0\n3,4,1\n5,6,1\n7,8,2\n");
+    for (item, name) in [("flip", "flip"), ("shift(1)", "shift"), ("[noise(0.1), cutout(2)]", "cutout")] {
+        let text = said(&["--with", &format!("augment={item}")]);
+        assert!(text.contains(&format!("`{name}` of `augment`")) && text.contains("no grid"), "{text}");
+    }
+    let text = said(&["--with", "average=1"]);
+    assert!(text.contains("average") && text.contains("less than 1"), "{text}");
+    let plot = folder.join("no/p.png");
+    let text = said(&["--plot", &plot.to_string_lossy()]);
+    assert!(text.contains("--plot") && text.contains("there is no folder"), "{text}");
+    assert!(!folder.join("out/history.csv").exists(), "none of them began");
+    std::fs::remove_dir_all(&folder).expect("removed");
+}
+
+#[test]
+fn results_of_an_older_training_do_not_stay() {
+    let folder = folder("stale");
+    let stale = ["test.txt", "confusion.csv", "confusion-2.csv", "history.svg", "history.png", "kernels.png"];
+    for name in stale {
+        std::fs::write(folder.join(name), "old").expect("a file");
+    }
+    std::fs::write(folder.join("notes.txt"), "mine").expect("a file");
+    // No epoch, no chart; no test part, no figures; no convolution, no kernels.
+    let program = folder.join("rows.cnn");
+    let text = "net Rows(x: [c: 2]) -> [c: 3] { x |> dense(3) as out }
+        train Rows { data csv(\"rows.csv\", test: 0)  loss cross_entropy(out, label)  batch 2  epochs 0 }";
+    std::fs::write(&program, text).expect("a file");
+    std::fs::write(folder.join("rows.csv"), "1,2,0\n3,4,1\n").expect("a file");
+    done(&cnnc().arg("train").arg(&program).arg("-o").arg(&folder).output().expect("runs"));
+    for name in stale {
+        let left = std::fs::read(folder.join(name)).unwrap_or_default();
+        assert_ne!(left, b"old", "{name}");
+    }
+    assert!(folder.join("weights.safetensors").exists());
+    assert_eq!(read(&folder.join("notes.txt")), b"mine");
+    std::fs::remove_dir_all(&folder).expect("removed");
+}

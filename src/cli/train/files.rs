@@ -48,11 +48,25 @@ impl Folder {
             }
         }
         trainer.checkpoints(folder);
-        match std::fs::remove_file(self.weights()) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                Err(Failure::io(self.weights().display(), &e))
-            }
-            Ok(()) | Err(_) => Ok(resumed),
+        self.remove("weights.safetensors")?;
+        // What the training that was here before left would pass for this one's.
+        for name in ["history.svg", "history.png", "test.txt", "kernels.png"] {
+            self.remove(name)?;
+        }
+        let mut table = 0;
+        while self.remove(&confusion_name(table))? {
+            table += 1;
+        }
+        Ok(resumed)
+    }
+
+    /// Removes a file; whether it was there.
+    fn remove(&self, name: &str) -> Result<bool, Failure> {
+        let path = self.path.join(name);
+        match std::fs::remove_file(&path) {
+            Ok(()) => Ok(true),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(Failure::io(path.display(), &e)),
         }
     }
 
@@ -81,9 +95,8 @@ impl Folder {
         if let Some(test) = test {
             save("test.txt", super::figures("test", test, trainer).as_bytes())?;
             for (i, table) in test.tables.iter().enumerate() {
-                let number = if i == 0 { String::new() } else { format!("-{}", i + 1) };
                 let csv = confusion::csv(table, confusion::fitting(table, &trainer.data().train.set.classes));
-                save(&format!("confusion{number}.csv"), &csv)?;
+                save(&confusion_name(i), &csv)?;
             }
         }
         let weights = trainer.weights().map_err(|e| failure(e, None, out))?;
@@ -95,6 +108,28 @@ impl Folder {
             crate::cli::pictures::save(&mosaic.picture, &self.path.join("kernels.png"))?;
         }
         trainer.write_weights(&self.weights()).map_err(|e| failure(e, None, out))
+    }
+}
+
+/// The file of the table `i`: `confusion.csv`, `confusion-2.csv`, …
+fn confusion_name(i: usize) -> String {
+    let number = if i == 0 { String::new() } else { format!("-{}", i + 1) };
+    format!("confusion{number}.csv")
+}
+
+/// Whether a file can be made at `path` once the training is over.
+///
+/// # Errors
+/// Exit code 2 when its folder is not there, or a folder has its name.
+pub(super) fn can_be_made(path: &Path, flag: &str) -> Result<(), Failure> {
+    let shown = path.display();
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+    match folder {
+        Some(folder) if !folder.is_dir() => {
+            Err(Failure::Unusable(format!("`{flag} {shown}`: there is no folder {}", folder.display())))
+        }
+        Some(_) | None if path.is_dir() => Err(Failure::Unusable(format!("`{flag} {shown}` is a folder"))),
+        Some(_) | None => Ok(()),
     }
 }
 

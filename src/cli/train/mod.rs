@@ -28,6 +28,9 @@ pub(super) use history::line;
 
 pub(super) fn run(args: &Train, out: Out) -> Result<(), Failure> {
     let start = std::time::Instant::now();
+    if let Some(path) = &args.plot {
+        files::can_be_made(path, "--plot")?;
+    }
     let mut trainer = open(&args.tuning, &[], out)?;
     let folder = Folder::of(args, &trainer)?;
     let resumed = folder.prepare(&mut trainer, args)?;
