@@ -246,7 +246,7 @@ const SCHEDULE: &[Choice] = &[
     choice("cosine", &[WARMUP, LEAST]),
     choice("linear", &[WARMUP, LEAST]),
     choice("polynomial", &[arg("power", POSITIVE), WARMUP, LEAST]),
-    choice("one_cycle", &[arg("peak", POSITIVE), LEAST]),
+    choice("one_cycle", &[arg("peak", POSITIVE), LEAST, WARMUP]),
 ];
 
 /// Every key of a `train` item.
