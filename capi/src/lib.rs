@@ -217,8 +217,11 @@ pub unsafe extern "C" fn cnnc_compile_file(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cnnc_free(model: *mut Model) {
     if !model.is_null() {
-        // SAFETY: the caller promises that it came from a box, and that it is the last to have it.
-        guarded(|| Ok(drop(unsafe { Box::from_raw(model) })));
+        guarded(|| {
+            // SAFETY: the caller promises that it came from a box, and that it is the last to have it.
+            drop(unsafe { Box::from_raw(model) });
+            Ok(())
+        });
     }
 }
 
