@@ -36,20 +36,17 @@ pub fn of(op: &Op) -> Option<Tabled> {
         let full = g.share == Share::All && pairs <= SPARSE * count(links) && links.inputs > 1;
         full.then(|| (Geometry { links: Linking::Dense, ..g.clone() }, links.clone()))
     };
-    let (dense, links, makes_weight): (Op, _, _) = match op {
-        Op::Conv(c) => {
-            let (geometry, links) = dense(&c.geometry)?;
-            (Conv { geometry, ..c.clone() }.into(), links, false)
-        }
-        Op::Unconv(c) => {
-            let (geometry, links) = dense(&c.geometry)?;
-            (Unconv { geometry, ..c.clone() }.into(), links, false)
-        }
-        Op::ConvGrad(c) => {
-            let (geometry, links) = dense(&c.geometry)?;
-            (ConvGrad { geometry }.into(), links, true)
-        }
-        _ => return None,
+    let (dense, links, makes_weight): (Op, _, _) = if let Op::Conv(c) = op {
+        let (geometry, links) = dense(&c.geometry)?;
+        (Conv { geometry, ..c.clone() }.into(), links, false)
+    } else if let Op::Unconv(c) = op {
+        let (geometry, links) = dense(&c.geometry)?;
+        (Unconv { geometry, ..c.clone() }.into(), links, false)
+    } else if let Op::ConvGrad(c) = op {
+        let (geometry, links) = dense(&c.geometry)?;
+        (ConvGrad { geometry }.into(), links, true)
+    } else {
+        return None;
     };
     Some(Tabled { dense, makes_weight, links })
 }

@@ -9,7 +9,7 @@
 
 use super::args::{Attr, Attrs};
 use super::case::{Case, act, weight};
-use super::geometry::{Geometry, Linking, Share};
+use super::geometry::{Linking, Share};
 use super::lower::{LowerCx, ScalarFn, Want, Wants};
 use super::role::Role;
 use super::vjp::{Applied, Emit, NotDifferentiable, Pulled};
@@ -50,19 +50,16 @@ pub struct Said {
 
 /// How `op` on `x` can be computed so, if it can and it pays.
 pub fn of(op: &Op, x: &TensorTy, out: &TensorTy) -> Option<Said> {
-    let (geometry, channels, bias, transposed): (&Geometry, usize, bool, bool) = match op {
-        Op::Conv(c) => (&c.geometry, c.channels, c.bias, false),
-        Op::Unconv(c) => (&c.geometry, c.channels, c.bias, true),
-        _ => return None,
+    let (geometry, channels, bias, transposed, windows) = if let Op::Conv(c) = op {
+        (&c.geometry, c.channels, c.bias, false, c.windows(x).ok()?.0)
+    } else if let Op::Unconv(c) = op {
+        (&c.geometry, c.channels, c.bias, true, c.forward_windows(x))
+    } else {
+        return None;
     };
     if x.rank() != 2 || geometry.share != Share::All || geometry.links != Linking::Dense {
         return None;
     }
-    let windows: Vec<Window> = match op {
-        Op::Unconv(c) => c.forward_windows(x),
-        Op::Conv(c) => c.windows(x).ok()?.0,
-        _ => return None,
-    };
     let fits = |w: &Window| w.kernel == 3 && w.stride == 1 && w.dilation == 1 && w.lo <= 2;
     let tiles = out.n() * out.grid_dims().iter().map(|e| e.div_ceil(2)).product::<usize>();
     let maps = [x.c(), channels].iter().all(|c| *c >= MAPS_MIN && c.is_multiple_of(Cut::LANES));
