@@ -1,6 +1,7 @@
 //! The words of the command line, as clap reads them. No meaning here: each command's file has it.
 
 mod data;
+mod train;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use data::{Data, DataCommand, ShowData, SynthData, Weights};
+pub(crate) use train::{Eval, Part, Train, Tuning};
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 fine, 1 the program or a comparison is wrong, 2 usage or an input that cannot be read, 101 a bug in cnnc.
@@ -356,81 +358,6 @@ pub(crate) enum Pass {
     WeightGrad,
 }
 
-/// A program's `train` item, and what is changed of it.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct Tuning {
-    /// The program (`-` is standard input).
-    #[arg(value_name = "FILE")]
-    pub(crate) file: PathBuf,
-    /// The network to take, where several have a `train` item.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) net: Option<String>,
-    /// Samples of a batch, instead of the program's `batch`.
-    #[arg(long, value_name = "N")]
-    pub(crate) batch: Option<u64>,
-    /// Epochs, instead of the program's `epochs`.
-    #[arg(long, value_name = "N")]
-    pub(crate) epochs: Option<u64>,
-    /// The seed of weights and orders, instead of the program's `seed`.
-    #[arg(long, value_name = "N")]
-    pub(crate) seed: Option<u64>,
-    /// Any other setting of the `train` item: `--with 'optimizer=adam(rate: 0.001)'`. May be repeated.
-    #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]
-    pub(crate) with: Vec<(String, String)>,
-    /// Replace the value of a `const` item: `--set S=192`. May be repeated.
-    #[arg(long, value_name = "K=V", value_parser = setting)]
-    pub(crate) set: Vec<(String, String)>,
-    /// Options about the target.
-    #[command(flatten)]
-    pub(crate) target: Target,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Train {
-    /// The program and its settings.
-    #[command(flatten)]
-    pub(crate) tuning: Tuning,
-    /// The folder for weights, history and checkpoints [default: NET.train].
-    #[arg(short, long, value_name = "DIR")]
-    pub(crate) output: Option<PathBuf>,
-    /// Go on from the latest checkpoint in the folder, if there is one: bit for bit as if it had never stopped.
-    #[arg(long)]
-    pub(crate) resume: bool,
-    /// Begin anew where a training was interrupted.
-    #[arg(long, conflicts_with = "resume")]
-    pub(crate) fresh: bool,
-    /// Also draw the history into this file, .svg or .png.
-    #[arg(long, value_name = "FILE", value_parser = chart_file)]
-    pub(crate) plot: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Eval {
-    /// The program and its settings.
-    #[command(flatten)]
-    pub(crate) tuning: Tuning,
-    /// Weights (safetensors), or the folder of a training.
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) weights: PathBuf,
-    /// The part of the data.
-    #[arg(long, value_enum, value_name = "PART", default_value_t = Part::Test)]
-    pub(crate) part: Part,
-    /// The figures as JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// A part of the data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Part {
-    /// What is trained on, without augmentation.
-    Train,
-    /// What is held back of it.
-    Validate,
-    /// What the training never sees.
-    Test,
-}
-
 #[derive(Debug, Args)]
 pub(crate) struct Import {
     /// The ONNX model.
@@ -442,7 +369,7 @@ pub(crate) struct Import {
     /// The program to write; `-` is standard output.
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     pub(crate) output: PathBuf,
-    /// The weights to write (safetensors).
+    /// The weights to write (safetensors or .npz).
     #[arg(short, long, value_name = "FILE")]
     pub(crate) weights: Option<PathBuf>,
 }

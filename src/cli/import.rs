@@ -1,14 +1,10 @@
 //! `cnnc import`: an ONNX model as a readable program, with a file of its weights. The program is checked before it is written.
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::BufWriter;
-
 use super::args::Import;
 use super::check;
 use super::out::{Failure, Out};
+use super::weights;
 use crate::formats::program::write;
-use crate::formats::safetensors::{self, FINGERPRINT};
 use crate::session::{Compiler, NoFiles, format};
 use crate::support::codes;
 
@@ -21,8 +17,8 @@ pub(super) fn run(args: &Import, out: Out) -> Result<(), Failure> {
     let checked = check::checked(&compiler, &args.file, &args.program, out)?;
     let net = check::network(&checked, &args.program, &args.file)?;
     let model = check::model(&compiler, &checked, net)?;
-    let weights = |name: &str| model.weight(name).ok().flatten().map(|t| t.into_data());
-    let written = write(&net.graph, &weights).map_err(|refused| {
+    let known = |name: &str| model.weight(name).ok().flatten().map(|t| t.into_data());
+    let written = write(&net.graph, &known).map_err(|refused| {
         let file = args.file.display();
         let message = format!("{file}: {refused}; `cnnc run {file}` runs the model as it is");
         Failure::Coded(codes::E0905, message)
@@ -39,10 +35,7 @@ pub(super) fn run(args: &Import, out: Out) -> Result<(), Failure> {
         let tensors: Vec<(&str, &[usize], &[f32])> =
             written.weights.iter().map(|(n, d, v)| (n.as_str(), d.as_slice(), v.as_slice())).collect();
         let fingerprint = compiler.compile(&again, None).map(|m| m.fingerprint()).unwrap_or_default();
-        let notes = BTreeMap::from([(FINGERPRINT.to_owned(), fingerprint)]);
-        let file = File::create(path).map_err(|e| Failure::io(path.display(), &e))?;
-        safetensors::write_with(&mut BufWriter::new(file), &tensors, &notes)
-            .map_err(|e| Failure::Unusable(format!("{}: {e}", path.display())))?;
+        weights::save(path, &tensors, Some(&fingerprint))?;
     }
     match args.output.as_os_str() == "-" {
         true => out.print(text),

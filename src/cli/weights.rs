@@ -1,15 +1,15 @@
-//! Weights from files into a model: safetensors and NumPy's `.npz`, names changed on the way (`--map`), what does not fit shown
+//! Weights from files into a model and into files: safetensors and NumPy's `.npz`, names changed on the way (`--map`), what does not fit shown
 //! side by side, and a word where a file was written for another architecture.
 
 pub(super) mod show;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, BufWriter};
 use std::path::Path;
 
 use super::out::{Failure, Out};
-use crate::formats::safetensors::{FINGERPRINT, Weights};
+use crate::formats::safetensors::{self, FINGERPRINT, Weights};
 use crate::formats::{FormatError, HostArray, npz};
 use crate::session::{Model, WeightProblem, WeightSource};
 use crate::support::codes;
@@ -80,35 +80,58 @@ pub(super) fn load(
 }
 
 fn open(model: &Model, path: &Path, out: Out) -> Result<Box<dyn WeightSource>, Failure> {
-    if is_archive(path) {
-        return open_file(path);
-    }
-    let weights = safetensors(path)?;
-    if weights.note(FINGERPRINT).is_some_and(|theirs| theirs != model.fingerprint()) {
+    let (weights, fingerprint) = open_noted(path)?;
+    if fingerprint.is_some_and(|theirs| theirs != model.fingerprint()) {
         out.remark(&format!(
             "warning: {} was written for another architecture: layers, their order or their arguments differ\n",
             path.display()
         ));
     }
-    Ok(Box::new(weights))
+    Ok(weights)
 }
 
 /// A file's weights, whatever they are for.
-fn open_file(path: &Path) -> Result<Box<dyn WeightSource>, Failure> {
+pub(super) fn open_file(path: &Path) -> Result<Box<dyn WeightSource>, Failure> {
+    open_noted(path).map(|(weights, _)| weights)
+}
+
+/// The same with the fingerprint of the architecture that they were written for, where the file has one.
+fn open_noted(path: &Path) -> Result<(Box<dyn WeightSource>, Option<String>), Failure> {
     if !is_archive(path) {
-        return Ok(Box::new(safetensors(path)?));
+        let weights = Weights::open(path).map_err(|e| unread(path, e))?;
+        let fingerprint = weights.note(FINGERPRINT).map(str::to_owned);
+        return Ok((Box::new(weights), fingerprint));
     }
     let file = File::open(path).map_err(|e| Failure::io(path.display(), &e))?;
-    let arrays = npz::read(BufReader::new(file), ELEMENTS_MAX).map_err(|e| unread(path, e))?;
-    Ok(Box::new(Archive(arrays.into_iter().collect())))
+    let (arrays, comment) =
+        npz::read_with(BufReader::new(file), ELEMENTS_MAX).map_err(|e| unread(path, e))?;
+    let fingerprint = comment.strip_prefix(FINGERPRINT).and_then(|rest| rest.strip_prefix('='));
+    Ok((Box::new(Archive(arrays.into_iter().collect())), fingerprint.map(str::to_owned)))
+}
+
+/// Writes weights (name, extents, elements) for the architecture of this fingerprint, in the form that the file's name ends in.
+///
+/// # Errors
+/// Exit code 2 for a file that cannot be written.
+pub(super) fn save(
+    path: &Path,
+    tensors: &[(&str, &[usize], &[f32])],
+    fingerprint: Option<&str>,
+) -> Result<(), Failure> {
+    let file = File::create(path).map_err(|e| Failure::io(path.display(), &e))?;
+    let mut file = BufWriter::new(file);
+    let written = if is_archive(path) {
+        let comment = fingerprint.map(|f| format!("{FINGERPRINT}={f}")).unwrap_or_default();
+        npz::write(&mut file, tensors, &comment)
+    } else {
+        let notes = fingerprint.map(|f| (FINGERPRINT.to_owned(), f.to_owned()));
+        safetensors::write_with(&mut file, tensors, &notes.into_iter().collect())
+    };
+    written.map_err(|e| Failure::Unusable(format!("{}: {e}", path.display())))
 }
 
 fn is_archive(path: &Path) -> bool {
     path.extension().is_some_and(|e| e.eq_ignore_ascii_case("npz"))
-}
-
-fn safetensors(path: &Path) -> Result<Weights, Failure> {
-    Weights::open(path).map_err(|e| unread(path, e))
 }
 
 fn unread(path: &Path, error: FormatError) -> Failure {

@@ -4,7 +4,7 @@
 //! believed: an array is as large as its own header says, checked against the bound of the caller for all arrays together,
 //! and memory grows with what really arrives.
 
-use std::io::{Read, Seek};
+use std::io::{Read, Seek, Write};
 
 use super::{FormatError, HostArray, npy};
 
@@ -19,7 +19,20 @@ const ARRAYS_MAX: usize = 4096;
 /// [`FormatError::Malformed`] for an archive that is cut off, lies, or holds other files; those of [`npy::read`], with the
 /// array's name; [`FormatError::Io`].
 pub fn read(reader: impl Read + Seek, elements_max: usize) -> Result<Vec<(String, HostArray)>, FormatError> {
+    read_with(reader, elements_max).map(|(arrays, _)| arrays)
+}
+
+/// As [`read`], with the archive's comment, which may be empty.
+///
+/// # Errors
+/// As [`read`].
+#[allow(clippy::type_complexity, reason = "the arrays of `read`, and one text")]
+pub fn read_with(
+    reader: impl Read + Seek,
+    elements_max: usize,
+) -> Result<(Vec<(String, HostArray)>, String), FormatError> {
     let mut archive = zip::ZipArchive::new(reader).map_err(refused)?;
+    let comment = String::from_utf8_lossy(archive.comment()).into_owned();
     if archive.len() > ARRAYS_MAX {
         return Err(malformed(format!("it holds {} files, where {ARRAYS_MAX} are the most", archive.len())));
     }
@@ -38,7 +51,38 @@ pub fn read(reader: impl Read + Seek, elements_max: usize) -> Result<Vec<(String
         left -= array.data.len();
         arrays.push((name.to_owned(), array));
     }
-    Ok(arrays)
+    Ok((arrays, comment))
+}
+
+/// An entry of so many bytes needs the long form of sizes.
+const LONG: u64 = u32::MAX as u64 - (1 << 16);
+
+/// Writes arrays as `f4`, stored as they are, and a comment that NumPy passes over. Arrays are `(name, extents, row-major
+/// elements)`.
+///
+/// # Errors
+/// [`FormatError::Mismatch`] when elements and extents differ in number or a name stands twice, [`FormatError::Io`].
+pub fn write(
+    writer: impl Write + Seek,
+    arrays: &[(&str, &[usize], &[f32])],
+    comment: &str,
+) -> Result<(), FormatError> {
+    let mut archive = zip::ZipWriter::new(writer);
+    archive.set_comment(comment).map_err(refused)?;
+    for (name, dims, data) in arrays {
+        if super::checked_count(dims) != Some(data.len()) {
+            let message = format!("`{name}` has {} elements for the shape {dims:?}", data.len());
+            return Err(FormatError::Mismatch(message));
+        }
+        let options = zip::write::SimpleFileOptions::default()
+            .compression_method(zip::CompressionMethod::Stored)
+            .large_file(data.len() as u64 * 4 > LONG);
+        let started = archive.start_file(format!("{name}.npy"), options);
+        started.map_err(|e| FormatError::Mismatch(format!("array `{name}`: {e}")))?;
+        npy::write(&mut archive, dims, data)?;
+    }
+    archive.finish().map_err(refused)?.flush()?;
+    Ok(())
 }
 
 fn malformed(what: impl Into<String>) -> FormatError {
@@ -107,6 +151,25 @@ mod tests {
             assert_eq!(arrays[0].1.data, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
             assert_eq!((arrays[1].0.as_str(), &arrays[1].1.data[..]), ("label", &[0.0, 1.0][..]));
         }
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let arrays: [(&str, &[usize], &[f32]); 3] = [
+            ("stage[2].a.weight", &[2, 2], &[1.0, -2.0, f32::MIN, 0.0]),
+            ("b/c.bias", &[1], &[0.25]),
+            ("s", &[], &[7.0]),
+        ];
+        let mut bytes = Cursor::new(Vec::new());
+        write(&mut bytes, &arrays, "a word").expect("a vector takes everything");
+        let (read, comment) = read_with(Cursor::new(bytes.into_inner()), 100).expect("sound");
+        assert_eq!(comment, "a word");
+        for ((name, dims, data), (found, array)) in arrays.iter().zip(&read) {
+            assert_eq!((*name, *dims, *data), (found.as_str(), &array.dims[..], &array.data[..]));
+        }
+        let twice: [(&str, &[usize], &[f32]); 2] = [("a", &[1], &[1.0]), ("a", &[1], &[1.0])];
+        assert!(write(Cursor::new(Vec::new()), &twice, "").is_err());
+        assert!(write(Cursor::new(Vec::new()), &[("a", &[2], &[1.0])], "").is_err());
     }
 
     #[test]

@@ -75,6 +75,39 @@ pub fn gradients(
     Ok(wrt.iter().map(|v| grads[v.index()]).collect())
 }
 
+/// Where every way from `value` back to `wrt` ends: the first operation, seen from `value`, that hands no gradient on. `None` where
+/// some way goes through, or `value` depends on none of them.
+pub fn stop(graph: &Graph, value: ValueId, wrt: &[ValueId]) -> Option<ValueId> {
+    let mut graph = graph.clone();
+    let needed = dependents(&graph, wrt);
+    let mut reached = vec![false; graph.values.len()];
+    reached[value.index()] = true;
+    let mut ends = None;
+    for id in (0..reached.len() as u32).rev().map(ValueId) {
+        let way = reached[id.index()] && needed[id.index()];
+        let Def::Op { op, inputs } = graph.value(id).def.clone() else {
+            if way {
+                return None;
+            }
+            continue;
+        };
+        if !way {
+            continue;
+        }
+        let wanted: Vec<bool> = inputs.iter().map(|i| needed[i.index()]).collect();
+        let vals: Vec<Val> = inputs.iter().map(|i| Val(i.0)).collect();
+        let dy = ones(&mut graph, id);
+        let applied = Applied { inputs: &vals, y: Val(id.0), dy: Val(dy.0), wanted: &wanted };
+        let pulled = op.rules().vjp(&mut Emitter::new(&mut graph, id), &applied).unwrap_or_default();
+        let before = reached.iter().filter(|r| **r).count();
+        inputs.iter().zip(pulled).for_each(|(i, part)| reached[i.index()] |= part.is_some());
+        if before == reached.iter().filter(|r| **r).count() {
+            ends = ends.or(Some(id));
+        }
+    }
+    ends
+}
+
 /// A tensor of ones of the type of `value`: the seed of its plain sum.
 pub fn ones(graph: &mut Graph, value: ValueId) -> ValueId {
     filled(graph, value, 1.0)

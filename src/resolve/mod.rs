@@ -128,11 +128,24 @@ pub fn resolve(
     loader: &dyn Loader,
     options: &Options,
 ) -> Program {
+    resolve_for(sources, root, parse, loader, options, None)
+}
+
+/// The same with a net that no source describes, the first of the program: `train`, `test` and `budget` items may be about it.
+/// A net of the source with its name is passed over.
+pub fn resolve_for(
+    sources: &mut Sources,
+    root: FileId,
+    parse: ParseFn,
+    loader: &dyn Loader,
+    options: &Options,
+    given: Option<&Network>,
+) -> Program {
     let (modules, mut diagnostics) = modules::gather(sources, root, parse, loader, options.std);
     let set = settings(sources, parse, options, &mut diagnostics);
     let infos: BTreeMap<&'static str, &'static OpInfo> =
         crate::ops::infos().into_iter().map(|info| (info.name, info)).collect();
-    let input = Input { modules: &modules, infos: &infos, set: &set, options };
+    let input = Input { modules: &modules, infos: &infos, set: &set, options, given };
     let Outcome { mut program, found } = run(sources, &input);
     let parsed = diagnostics.iter().any(Diagnostic::is_error);
     let errors: Vec<_> =
@@ -170,6 +183,7 @@ struct Input<'i> {
     infos: &'i BTreeMap<&'static str, &'static OpInfo>,
     set: &'i BTreeMap<Name, ast::Expr>,
     options: &'i Options,
+    given: Option<&'i Network>,
 }
 
 struct Outcome {
@@ -223,7 +237,7 @@ fn run(sources: &Sources, input: &Input<'_>) -> Outcome {
     };
     cx.check_settings();
     let root = &input.modules.all[0].ast.items;
-    let mut program = Program::default();
+    let mut program = Program { nets: input.given.into_iter().cloned().collect(), ..Program::default() };
     for item in root {
         match item {
             Item::Const(c) => {
@@ -233,6 +247,7 @@ fn run(sources: &Sources, input: &Input<'_>) -> Outcome {
                 cx.item(0, &t.name.name, t.name.span);
             }
             Item::Block(b) => cx.check_params(b),
+            Item::Net(n) if input.given.is_some_and(|g| g.name == n.name.name) => {}
             Item::Net(n) => {
                 let before = cx.errors();
                 let mut net = cx.net(0, n);
@@ -252,11 +267,12 @@ fn run(sources: &Sources, input: &Input<'_>) -> Outcome {
         }
     }
     if !cx.found.iter().any(|f| f.diag.is_error()) {
-        for net in &program.nets {
-            cx.lint_net(net);
-        }
+        program.nets.iter().filter(|n| !n.imported).for_each(|n| cx.lint_net(n));
         cx.lint_trainings(&program);
-        cx.lint_unused();
+        // The net that was given may take the place of what uses them.
+        if input.given.is_none() {
+            cx.lint_unused();
+        }
     }
     Outcome { program, found: cx.found }
 }

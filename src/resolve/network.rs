@@ -27,6 +27,8 @@ pub struct Network {
     pub places: Vec<Place>,
     /// Something in it is wrong: values and names may be missing.
     pub broken: bool,
+    /// No source describes it: an importer made it.
+    pub imported: bool,
     /// Values by the path that the source gives them with `as`, blocks and turns included: `stage[2].a`.
     pub named: BTreeMap<String, ValueId>,
 }
@@ -116,6 +118,7 @@ impl Network {
                 params: Vec::new(),
             }],
             broken: false,
+            imported: false,
             named: BTreeMap::new(),
         }
     }
@@ -124,6 +127,7 @@ impl Network {
     pub fn of_graph(graph: Graph, span: Span) -> Self {
         let name = Name::from(graph.name.as_str());
         let mut net = Self::new(&name, span);
+        net.imported = true;
         let whats: Vec<String> = graph
             .ids()
             .map(|id| match &graph.value(id).def {
@@ -141,6 +145,32 @@ impl Network {
             net.note(id, &what, None, span, why, 0, None);
         }
         net
+    }
+
+    /// Lets `train` items speak of an imported network's values: by the file's name with `_` for what is no letter or digit, and
+    /// of the only output also as `out`. A name that two values would have is none.
+    pub fn name_values(&mut self) {
+        // By word: the file's name, and the value if no other name is the same word.
+        let mut found: BTreeMap<String, (String, Option<ValueId>)> = BTreeMap::new();
+        for id in self.graph.ids().filter(|id| matches!(self.graph.value(*id).def, Def::Op { .. })) {
+            let name = &self.graph.value(id).name;
+            let entry = found.entry(Self::word(name)).or_insert_with(|| (name.clone(), Some(id)));
+            // Of the values that one node became the last is the node's result.
+            entry.1 = entry.1.filter(|_| entry.0 == *name).map(|_| id);
+        }
+        self.named.extend(found.into_iter().filter_map(|(word, (_, id))| Some((word, id?))));
+        if let [only] = self.graph.outputs.as_slice() {
+            self.named.insert("out".to_owned(), only.value);
+        }
+        let ports = self.graph.outputs.iter().chain(&self.graph.inputs);
+        self.named.extend(ports.map(|p| (Self::word(&p.name), p.value)));
+    }
+
+    /// A name with `_` for everything that no name of the language holds.
+    pub fn word(name: &str) -> String {
+        let word: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+        let word = word.trim_matches('_');
+        if word.starts_with(|c: char| c.is_ascii_digit()) { format!("v{word}") } else { word.to_owned() }
     }
 
     /// The type of a value.

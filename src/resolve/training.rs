@@ -350,6 +350,14 @@ impl<'a> Cx<'a> {
                 let edit = Edit { span, text: near.to_owned() };
                 candidates.push(Candidate::new(format!("{path} -> {near}"), vec![edit]));
             }
+            None if net.imported => {
+                let ports = net.graph.outputs.iter().chain(&net.graph.inputs);
+                let ports: Vec<String> = ports.map(|p| format!("`{}`", p.name)).collect();
+                diag = diag.help(format!(
+                    "its outputs and inputs are {}; `_` stands for what is no letter or digit",
+                    ports.join(", ")
+                ));
+            }
             None => diag = diag.help("`as` after a call names its layer"),
         }
         self.report(diag, candidates);

@@ -83,6 +83,17 @@ impl Compiler {
 
     /// Checks a program. `name` is what messages call it; `loader` gives the files it uses.
     pub fn check(&self, name: &str, text: &str, loader: &dyn Loader) -> Checked {
+        self.check_for(name, text, loader, |_| None)
+    }
+
+    /// Checks items about a net that no source describes. `given` makes it for the text's place among the sources.
+    pub(super) fn check_for(
+        &self,
+        name: &str,
+        text: &str,
+        loader: &dyn Loader,
+        given: impl FnOnce(FileId) -> Option<Network>,
+    ) -> Checked {
         let mut sources = Sources::default();
         let root = sources.add(name, text);
         let options = resolve::Options {
@@ -93,7 +104,10 @@ impl Compiler {
         };
         let mut timer = Timer::default();
         PARSING.set(Duration::ZERO);
-        let program = timer.time("resolve", || resolve::resolve(&mut sources, root, PARSE, loader, &options));
+        let given = given(root);
+        let program = timer.time("resolve", || {
+            resolve::resolve_for(&mut sources, root, PARSE, loader, &options, given.as_ref())
+        });
         timer.split("resolve", "parse", PARSING.get());
         Checked { sources, root, program, timer }
     }

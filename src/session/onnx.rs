@@ -2,13 +2,27 @@
 
 use std::path::Path;
 
+use prost::bytes::Bytes;
+
 use super::compiler::{Checked, Compiler};
+use crate::ast::Item;
 use crate::formats::onnx::{ImportOptions, Imported, OnnxError, Source, declared_inputs};
-use crate::resolve::Network;
-use crate::support::span::Span;
+use crate::resolve::{Loader, Network};
+use crate::support::span::{Sources, Span};
 
 /// Extents that a caller gives for inputs; a name may be left out where the model has one input.
 pub type Shapes = Vec<(Option<String>, Vec<usize>)>;
+
+/// A model's file and what its import is told.
+#[derive(Clone, Copy, Debug)]
+pub struct OnnxFile<'a> {
+    /// What messages call it.
+    pub name: &'a str,
+    /// Where its external data may lie.
+    pub folder: Option<&'a Path>,
+    /// Extents of inputs.
+    pub shapes: &'a Shapes,
+}
 
 impl Compiler {
     /// Imports an ONNX model. `name` is what messages call it, `folder` where its external data may lie, `shapes` bind free
@@ -29,10 +43,7 @@ impl Compiler {
             ImportOptions { batch, folder: folder.map(Path::to_owned), ..ImportOptions::default() };
         let source = Source::read(bytes.into(), &options)?;
         let inputs = declared_inputs(&source);
-        for (input, dims) in shapes {
-            let input = input.clone().or_else(|| inputs.first().map(|i| i.0.clone())).unwrap_or_default();
-            options.shapes.push((input, dims.clone()));
-        }
+        options.shapes = named(shapes, &inputs);
         for (input, dims) in hints {
             let known = inputs.iter().find(|i| input.as_ref().is_none_or(|name| *name == i.0));
             let Some((input, declared)) = known else { continue };
@@ -47,6 +58,80 @@ impl Compiler {
         checked.program.nets = vec![Network::of_graph(graph, span)];
         Ok((checked, notes))
     }
+
+    /// Imports an ONNX model to be trained as a `train` item in `text` says: the network bears the item's name (`net`, else that
+    /// of the last item), every input has the batch of the options in front, batch normalisation and dropout stay what they are
+    /// while training. The net is the program's first.
+    ///
+    /// # Errors
+    /// As [`Compiler::check_onnx`]; what is wrong with the text is among the program's diagnostics.
+    pub fn check_onnx_training(
+        &self,
+        model: OnnxFile<'_>,
+        bytes: Bytes,
+        (name, text): (&str, &str),
+        loader: &dyn Loader,
+        net: Option<&str>,
+    ) -> Result<(Checked, Vec<String>), OnnxError> {
+        let batch = self.options().batch;
+        let mut options = ImportOptions {
+            batch: Some(batch),
+            folder: model.folder.map(Path::to_owned),
+            training: true,
+            ..ImportOptions::default()
+        };
+        let source = Source::read(bytes, &options)?;
+        let inputs = declared_inputs(&source);
+        options.shapes = named(model.shapes, &inputs);
+        let mut changed = false;
+        for (input, declared) in &inputs {
+            let declared = declared.as_deref().unwrap_or_default();
+            let whole: Option<Vec<usize>> = declared.iter().copied().collect();
+            if let Some(dims) = whole.filter(|_| !options.shapes.iter().any(|s| s.0 == *input)) {
+                options.shapes.push((input.clone(), dims));
+            }
+            let given = options.shapes.iter_mut().find(|s| s.0 == *input).and_then(|s| s.1.first_mut());
+            if let Some(first) = given {
+                changed |= *first != batch;
+                *first = batch;
+            }
+        }
+        let Imported { mut graph, notes } = source.into_graph(&options).map_err(|mut e| {
+            if changed {
+                e.message.push_str(&format!(
+                    "; the model was made for another batch than the {batch} of the training: export it with a free batch, \
+                     or train with the batch that it has"
+                ));
+            }
+            e
+        })?;
+        let title = net.map(str::to_owned).or_else(|| last_item(name, text));
+        graph.name = title.unwrap_or(graph.name);
+        let checked = self.check_for(name, text, loader, |root| {
+            let mut net = Network::of_graph(graph, Span::new(root, 0, 0));
+            net.name_values();
+            Some(net)
+        });
+        Ok((checked, notes))
+    }
+}
+
+/// The net that the last `train` item is about.
+fn last_item(name: &str, text: &str) -> Option<String> {
+    let mut sources = Sources::default();
+    let root = sources.add(name, text);
+    let (file, _) = crate::parse::parse(&sources, root);
+    file.items.into_iter().rev().find_map(|item| match item {
+        Item::Train(item) => Some(item.net.name.to_string()),
+        Item::Use(_) | Item::Const(_) | Item::Table(_) | Item::Block(_) => None,
+        Item::Net(_) | Item::Test(_) | Item::Budget(_) => None,
+    })
+}
+
+/// Shapes with a name for each.
+fn named(shapes: &Shapes, inputs: &[(String, Option<Vec<Option<usize>>>)]) -> Vec<(String, Vec<usize>)> {
+    let first = || inputs.first().map(|i| i.0.clone()).unwrap_or_default();
+    shapes.iter().map(|(input, dims)| (input.clone().unwrap_or_else(first), dims.clone())).collect()
 }
 
 /// Whether given extents fill a declared shape.

@@ -68,8 +68,9 @@ pub struct Settings {
 pub enum StepError {
     /// Something on the way from the loss to a weight has no gradient.
     Grad(GradError),
-    /// No weight that training may change has a part in the loss.
-    NoWeights,
+    /// No weight that training may change has a part in the loss; where the ways to them end, if there are any: a value and what
+    /// makes it.
+    NoWeights(Option<(String, String)>),
     /// A bug: a shape rule refuses what was built here.
     Shape(String),
 }
@@ -78,7 +79,13 @@ impl std::fmt::Display for StepError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Grad(e) => e.fmt(f),
-            Self::NoWeights => f.write_str("the loss depends on no weight that training may change"),
+            Self::NoWeights(None) => f.write_str("the loss depends on no weight that training may change"),
+            Self::NoWeights(Some((name, what))) => {
+                write!(
+                    f,
+                    "no gradient reaches a weight: `{name}`, a `{what}`, is a constant nearly everywhere"
+                )
+            }
             Self::Shape(what) => write!(f, "a training step cannot be built: {what} (this is a bug in cnnc)"),
         }
     }
@@ -114,7 +121,10 @@ pub fn build(graph: &mut Graph, loss: ValueId, settings: &Settings) -> Result<()
     let pairs: Vec<(ValueId, ValueId)> =
         weights.into_iter().zip(grads).filter_map(|(w, g)| Some((w, g?))).collect();
     if pairs.is_empty() {
-        return Err(StepError::NoWeights);
+        let weights: Vec<ValueId> = graph.params().collect();
+        let stop = crate::grad::stop(graph, loss, &weights);
+        let named = stop.map(|id| (graph.value(id).name.clone(), made_by(graph, id)));
+        return Err(StepError::NoWeights(named));
     }
     let mut b = Builder { graph };
     let mean = b.mean(loss, n)?;
@@ -143,6 +153,13 @@ pub fn build(graph: &mut Graph, loss: ValueId, settings: &Settings) -> Result<()
     b.graph.output(LOSS, mean, Vec::new());
     b.graph.output(NORM, norm, Vec::new());
     Ok(())
+}
+
+/// What a value is made by, as messages say it: the function where an operation has several, else its kind.
+fn made_by(graph: &Graph, id: ValueId) -> String {
+    let Def::Op { op, .. } = &graph.value(id).def else { return "weight".to_owned() };
+    let rules = op.rules();
+    rules.attrs().word("f").map_or_else(|_| rules.kind().to_owned(), str::to_owned)
 }
 
 struct Builder<'g> {
@@ -218,7 +235,7 @@ impl Builder<'_> {
                 Some(so_far) => self.op("@norm", Binary::of(BinaryFn::Add), &[so_far, part])?,
             });
         }
-        total.ok_or(StepError::NoWeights)
+        total.ok_or(StepError::NoWeights(None))
     }
 
     fn clipped(

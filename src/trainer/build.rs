@@ -92,7 +92,7 @@ pub(super) fn build(
     step::build(&mut graph, loss, &settings).map_err(|e| {
         let span = match &e {
             step::StepError::Grad(g) => g.span,
-            step::StepError::NoWeights | step::StepError::Shape(_) => Some(plan.loss_span),
+            step::StepError::NoWeights(_) | step::StepError::Shape(_) => Some(plan.loss_span),
         };
         TrainError::Step(e, span)
     })?;

@@ -42,15 +42,24 @@ fn file(path: &Path, error: impl Into<FormatError>) -> TrainError {
     TrainError::File { path: path.to_owned(), error: error.into() }
 }
 
-/// Writes tensors, atomically.
+/// Writes a checkpoint, atomically.
 ///
 /// # Errors
 /// [`TrainError::File`].
-pub fn write(path: &Path, tensors: &Tensors, metadata: Option<(&State, &str)>) -> Result<(), TrainError> {
-    let mut notes = BTreeMap::new();
-    if let Some((state, fingerprint)) = metadata {
-        notes.insert(KEY.to_owned(), to_json(state, fingerprint).to_string());
-    }
+pub fn write(path: &Path, tensors: &Tensors, state: &State, fingerprint: &str) -> Result<(), TrainError> {
+    let notes = BTreeMap::from([(KEY.to_owned(), to_json(state, fingerprint).to_string())]);
+    write_noted(path, tensors, &notes)
+}
+
+/// Writes tensors with texts by name in the file's metadata, atomically.
+///
+/// # Errors
+/// [`TrainError::File`].
+pub fn write_noted(
+    path: &Path,
+    tensors: &Tensors,
+    notes: &BTreeMap<String, String>,
+) -> Result<(), TrainError> {
     let list: Vec<(&str, &[usize], &[f32])> =
         tensors.iter().map(|(n, (dims, data))| (n.as_str(), dims.as_slice(), data.as_slice())).collect();
     let bare = |e: std::io::Error| file(path, e);
@@ -61,7 +70,7 @@ pub fn write(path: &Path, tensors: &Tensors, metadata: Option<(&State, &str)>) -
     name.push(".part");
     let part = path.with_file_name(name);
     let mut out = BufWriter::new(File::create(&part).map_err(bare)?);
-    safetensors::write_with(&mut out, &list, &notes).map_err(|e| file(path, e))?;
+    safetensors::write_with(&mut out, &list, notes).map_err(|e| file(path, e))?;
     out.flush().map_err(bare)?;
     out.get_ref().sync_all().map_err(bare)?;
     drop(out);

@@ -13,6 +13,7 @@ use super::metric::{Figure, Table, Tally};
 use super::plan::Plan;
 use super::sound;
 use crate::data::{Batch, Loader, Parts, Places, Position, Stream};
+use crate::formats::safetensors::FINGERPRINT;
 use crate::graph::{Def, Graph};
 use crate::resolve;
 use crate::session::{Checked, Compiler, Model, Options, WeightInfo};
@@ -100,6 +101,8 @@ pub struct Trainer {
     loader: Loader,
     validation: Option<Loader>,
     fingerprint: String,
+    /// That of the network, for its weights; an imported one differs by batch and mode.
+    architecture: Option<String>,
     pub(super) state: State,
     pub(super) folder: Option<PathBuf>,
     stream: Option<Stream>,
@@ -130,6 +133,7 @@ impl Trainer {
             None => None,
         };
         let fingerprint = fingerprint(&plan, &text, loader.samples());
+        let architecture = (!network.imported).then(|| crate::session::weights::fingerprint(&plain));
         let (state, folder, stream) = (State::default(), None, None);
         let mut trainer = Self {
             plan,
@@ -144,6 +148,7 @@ impl Trainer {
             loader,
             validation,
             fingerprint,
+            architecture,
             state,
             folder,
             stream,
@@ -481,14 +486,11 @@ impl Trainer {
         checkpoint::write(
             &checkpoint::path(folder, self.state.epoch),
             &tensors,
-            Some((&self.state, &self.fingerprint)),
+            &self.state,
+            &self.fingerprint,
         )?;
         if self.best() == Some(self.state.epoch - 1) {
-            checkpoint::write(
-                &folder.join("best.safetensors"),
-                &tensors,
-                Some((&self.state, &self.fingerprint)),
-            )?;
+            checkpoint::write(&folder.join("best.safetensors"), &tensors, &self.state, &self.fingerprint)?;
         }
         checkpoint::prune(folder, self.plan.keep)
     }
@@ -512,7 +514,8 @@ impl Trainer {
     /// # Errors
     /// [`TrainError::File`].
     pub fn write_weights(&self, path: &Path) -> Result<(), TrainError> {
-        checkpoint::write(path, &tensors(self.weights()?), None)
+        let notes = self.architecture.iter().map(|a| (FINGERPRINT.to_owned(), a.clone())).collect();
+        checkpoint::write_noted(path, &tensors(self.weights()?), &notes)
     }
 
     /// The net's weights in the order in which the program makes them.

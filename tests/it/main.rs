@@ -23,6 +23,7 @@ mod onnx_import;
 mod onnx_models;
 mod onnx_nodes;
 mod onnx_optim;
+mod onnx_train;
 mod ops;
 mod optim;
 mod random;

@@ -209,6 +209,30 @@ def exports() -> None:
             given(f"{name}_{style}", model, shape)
 
 
+def digits() -> None:
+    """What tests/it/onnx_train.rs goes on training: batch normalisation kept, a batch of 1 traced, equal vectors stored once."""
+    import torch
+    from torch import nn
+
+    class Digits(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.c1, self.b1 = nn.Conv2d(1, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16)
+            self.c2, self.b2 = nn.Conv2d(16, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16)
+            self.fc = nn.Linear(64, 10)
+
+        def forward(self, x):
+            y = torch.relu(self.b1(self.c1(x)))
+            y = torch.max_pool2d(y + torch.relu(self.b2(self.c2(y))), 2)
+            y = torch.max_pool2d(y, 2)
+            return self.fc(y.view(1, -1))
+
+    torch.manual_seed(0)
+    kept = torch.onnx.TrainingMode.PRESERVE
+    torch.onnx.export(Digits().eval(), torch.zeros(1, 1, 8, 8), HERE / "digits.onnx", dynamo=False, training=kept,
+                      do_constant_folding=False, input_names=["image"], output_names=["logits"])
+
+
 def main() -> None:
     HERE.mkdir(parents=True, exist_ok=True)
     light("squeezenet")
@@ -218,6 +242,7 @@ def main() -> None:
         pnet = onnx.load(os.environ["PNET"])
         given("pnet", pnet, (1, 31, 45, 3))
     exports()
+    digits()
 
 
 if __name__ == "__main__":

@@ -111,6 +111,12 @@ pub(crate) struct Weights {
     /// Options about the program.
     #[command(flatten)]
     pub(crate) program: super::Program,
+    /// Write the weights into this file, safetensors or .npz, instead of listing them.
+    #[arg(short, long, value_name = "FILE", conflicts_with = "mosaic", conflicts_with = "json")]
+    pub(crate) output: Option<PathBuf>,
+    /// The seed of a program's initial weights.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
     /// Draw the kernels of a convolution, PNG.
     #[arg(long, value_name = "FILE")]
     pub(crate) mosaic: Option<PathBuf>,

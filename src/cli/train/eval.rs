@@ -5,33 +5,30 @@ use std::collections::BTreeMap;
 use super::{failure, figures, files, open};
 use crate::cli::args::{Eval, Part};
 use crate::cli::out::{Failure, Out};
-use crate::formats::FormatError;
-use crate::formats::safetensors::Weights;
+use crate::cli::weights::open_file;
 use crate::support::codes;
 use crate::tensor::owned::Tensor;
 use crate::trainer::Table;
 
 pub(crate) fn run(args: &Eval, out: Out) -> Result<(), Failure> {
     let path = files::weights_of(&args.weights);
-    let bad = |e: FormatError| match e {
-        FormatError::Io(e) => Failure::io(path.display(), &e),
-        other => Failure::Coded(codes::E0502, format!("{}: {other}", path.display())),
-    };
-    let mut weights = Weights::open(&path).map_err(bad)?;
+    let mut weights = open_file(&path)?;
     let mut trainer = open(&args.tuning, &[], out)?;
     let mut given: BTreeMap<String, Tensor> = BTreeMap::new();
     let wanted = trainer.weights().map_err(|e| failure(e, None, out))?;
+    let shapes = weights.shapes();
     for (name, now) in wanted {
         let shown = path.display();
-        let Some(array) = weights.read(&name).map_err(bad)? else {
+        let Some((_, dims)) = shapes.iter().find(|s| s.0 == name) else {
             return Err(Failure::Coded(codes::E0503, format!("{shown}: there is no weight `{name}`")));
         };
-        if array.dims != now.dims() {
-            let message = format!("{shown}: `{name}` is {:?}, the network's is {:?}", array.dims, now.dims());
+        if *dims != now.dims() {
+            let message = format!("{shown}: `{name}` is {dims:?}, the network's is {:?}", now.dims());
             return Err(Failure::Coded(codes::E0504, message));
         }
+        let data = weights.read(&name).map_err(|e| Failure::Coded(codes::E0502, format!("{shown}: {e}")))?;
         let axes = now.axes().to_vec();
-        given.insert(name, Tensor::of(axes, array.data));
+        given.insert(name, Tensor::of(axes, data));
     }
     trainer.set_weights(&given).map_err(|e| failure(e, None, out))?;
     let measured = match args.part {

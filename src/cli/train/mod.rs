@@ -4,6 +4,7 @@ mod confusion;
 mod eval;
 mod files;
 mod history;
+mod model;
 mod progress;
 
 use std::ops::Range;
@@ -12,14 +13,14 @@ use std::path::{Path, PathBuf};
 use super::args::{Train, Tuning};
 use super::check;
 use super::out::{Failure, Out};
-use super::source;
 use crate::data::{DataError, Places};
 use crate::session::retune::{Retuned, retune};
-use crate::session::{CompileError, Compiler, Files, report};
+use crate::session::{CompileError, Compiler, report};
 use crate::support::diag::Diagnostic;
 use crate::support::span::Sources;
 use crate::trainer::{Control, Event, Measured, TrainError, Trainer};
 use files::Folder;
+use model::Subject;
 use progress::Progress;
 
 pub(super) use eval::run as eval;
@@ -74,17 +75,16 @@ pub(super) fn run(args: &Train, out: Out) -> Result<(), Failure> {
 
 /// Checks the program with its settings changed, reads data, compiles.
 fn open(tuning: &Tuning, more: &[(String, String)], out: Out) -> Result<Trainer, Failure> {
-    let path = &tuning.file;
-    let name = source::name(path, None);
-    let written = source::text(path)?;
+    let subject = Subject::read(tuning)?;
     let mut settings = more.to_vec();
     for (key, value) in [("batch", tuning.batch), ("epochs", tuning.epochs), ("seed", tuning.seed)] {
         settings.extend(value.map(|v| (key.to_owned(), v.to_string())));
     }
     settings.extend(tuning.with.iter().cloned());
-    let Retuned { text, places: set } = retune(&name, &written, tuning.net.as_deref(), &settings);
+    let Retuned { text, places: set } =
+        retune(&subject.name, &subject.text, tuning.net.as_deref(), &settings);
     let options = check::tuned(tuning)?;
-    let mut checked = Compiler::new(options.clone()).check(&name, &text, &Files);
+    let mut checked = subject.check(&Compiler::new(options.clone()), &text, tuning, None)?;
     let root = checked.root;
     for diagnostic in &mut checked.program.diagnostics {
         let at = diagnostic.primary.span;
@@ -104,7 +104,13 @@ fn open(tuning: &Tuning, more: &[(String, String)], out: Out) -> Result<Trainer,
     if checked.has_errors() {
         return Err(Failure::said());
     }
-    let trainer = Trainer::open(&options, (&name, &text), &Files, tuning.net.as_deref(), &places(path));
+    // Once more with the batch that the item says.
+    let net = tuning.net.as_deref();
+    let wrong = |e| failure(e, Some(&checked.sources), out);
+    let (_, plan) = Trainer::plan(&checked, net).map_err(wrong)?;
+    let compiler = Compiler::new(options.batch(plan.batch));
+    let checked = subject.check(&compiler, &text, tuning, Some(out))?;
+    let trainer = Trainer::new(&compiler, &checked, net, &places(&subject.file));
     trainer.map_err(|e| failure(e, Some(&checked.sources), out))
 }
 

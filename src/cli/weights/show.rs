@@ -1,8 +1,8 @@
-//! `cnnc weights`: what a file of weights holds (names, shapes, ranges), and the kernels of a layer as a picture.
+//! `cnnc weights`: what a file of weights holds (names, shapes, ranges), the same in another form, and the kernels of a layer as a picture.
 
 use std::path::Path;
 
-use super::{load, open_file};
+use super::{load, open_noted, save};
 use crate::cli::args::Weights;
 use crate::cli::out::{Failure, Out};
 use crate::cli::table::{Align, Table, grouped};
@@ -22,15 +22,24 @@ pub(crate) fn run(args: &Weights, out: Out) -> Result<(), Failure> {
     let is_program = check::is_model(&args.file)
         || args.file.as_os_str() == "-"
         || args.file.extension().is_some_and(|e| e.eq_ignore_ascii_case("cnn"));
-    let entries = if is_program { of_program(args, out)? } else { of_file(args)? };
+    let (entries, fingerprint) = if is_program { of_program(args, out)? } else { of_file(args)? };
+    if let Some(path) = &args.output {
+        let dims: Vec<Vec<usize>> = entries.iter().map(|e| e.axes.iter().map(|a| a.1).collect()).collect();
+        let all: Vec<(&str, &[usize], &[f32])> =
+            entries.iter().zip(&dims).map(|(e, d)| (e.name.as_str(), d.as_slice(), &e.data[..])).collect();
+        return save(path, &all, fingerprint.as_deref());
+    }
     if let Some(path) = &args.mosaic {
         return draw(&entries, args, path, is_program, out);
     }
     out.print(if args.json { json(&entries) } else { list(&entries) })
 }
 
-fn of_program(args: &Weights, out: Out) -> Result<Vec<Entry>, Failure> {
-    let compiler = Compiler::new(check::options(&args.program).threads(1));
+/// Weights, and the fingerprint of the architecture that they are for.
+type Found = (Vec<Entry>, Option<String>);
+
+fn of_program(args: &Weights, out: Out) -> Result<Found, Failure> {
+    let compiler = Compiler::new(check::options(&args.program).threads(1).seed(args.seed));
     let checked = check::checked(&compiler, &args.file, &args.program, out)?;
     let net = check::network(&checked, &args.program, &args.file)?;
     let mut model = check::model(&compiler, &checked, net)?;
@@ -44,22 +53,22 @@ fn of_program(args: &Weights, out: Out) -> Result<Vec<Entry>, Failure> {
         let axes = info.axes.iter().map(|(n, d)| (n.to_string(), *d)).collect();
         entries.push(Entry { name: info.name, axes, data: tensor.into_data() });
     }
-    Ok(entries)
+    Ok((entries, Some(model.fingerprint())))
 }
 
-fn of_file(args: &Weights) -> Result<Vec<Entry>, Failure> {
+fn of_file(args: &Weights) -> Result<Found, Failure> {
     if args.weights.is_some() {
         let message = "--weights are those of a program; the file named is no .cnn or .onnx file".to_owned();
         return Err(Failure::Unusable(message));
     }
     let path = crate::cli::train::weights_of(&args.file);
-    let mut source = open_file(&path)?;
+    let (mut source, fingerprint) = open_noted(&path)?;
     let mut entries = Vec::new();
     for (name, dims) in source.shapes() {
         let data = source.read(&name).map_err(|e| Failure::Unusable(format!("{}: {e}", path.display())))?;
         entries.push(Entry { name, axes: dims.into_iter().map(|d| (String::new(), d)).collect(), data });
     }
-    Ok(entries)
+    Ok((entries, fingerprint))
 }
 
 /// The weight of the first convolution: the first that is trained, where there is one.

@@ -40,6 +40,10 @@ pub(super) struct Importer {
     taken: HashSet<String>,
     /// What the next values are called.
     name: String,
+    /// See [`ImportOptions::training`].
+    pub(super) training: bool,
+    /// The first extent that inputs were declared with, and the one that they have.
+    pub(super) batch: Option<(usize, usize)>,
     /// What a reader may want to know.
     pub(super) notes: Vec<String>,
 }
@@ -64,10 +68,13 @@ impl Source {
             weights: HashMap::new(),
             taken: HashSet::new(),
             name: String::new(),
+            training: options.training,
+            batch: None,
             notes: Vec::new(),
         };
         let mut values: HashMap<String, Value> = HashMap::new();
         let bindings = Bindings::new(&self.graph, &self.given, options)?;
+        cx.batch = bindings.changed_batch(&self.graph);
         for port in self.graph.input.iter().filter(|p| !self.given.contains_key(&p.name)) {
             let known = options.known.iter().find(|(name, _)| *name == port.name);
             let value = match known {

@@ -61,6 +61,23 @@ impl Bindings {
         Ok(out)
     }
 
+    /// The first extent that inputs are declared with and the one that they are given, where these differ and are the same for
+    /// all of them.
+    pub(super) fn changed_batch(&self, graph: &proto::Graph) -> Option<(usize, usize)> {
+        let mut found = None;
+        for port in graph.input.iter().filter(|p| self.shapes.contains_key(&p.name)) {
+            let declared = match shape(port)?.first()?.value {
+                Some(proto::Extent::Value(d)) => usize::try_from(d).ok()?,
+                Some(proto::Extent::Param(_)) | None => return None,
+            };
+            let pair = (declared, *self.shapes.get(&port.name)?.first()?);
+            if *found.get_or_insert(pair) != pair {
+                return None;
+            }
+        }
+        found.filter(|(old, new)| old != new)
+    }
+
     /// # Errors
     /// A dimension bound to two extents.
     pub(super) fn finish(self) -> Result<(), OnnxError> {

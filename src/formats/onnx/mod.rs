@@ -43,6 +43,9 @@ pub struct ImportOptions {
     pub batch: Option<usize>,
     /// Inputs whose elements are known beforehand: shapes, axes, bounds that a model takes at run time.
     pub known: Vec<(String, tensor::Raw)>,
+    /// The model is to be trained: dropout and statistics of batches are kept as such, and tensors that a file's `Identity` nodes
+    /// say again under other names are weights of their own.
+    pub training: bool,
     /// The folder where external data may lie; without it there is none.
     pub folder: Option<PathBuf>,
 }

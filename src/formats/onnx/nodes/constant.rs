@@ -21,8 +21,20 @@ pub(super) fn import(_cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Option
             .map(|v| Host::new(Vec::new(), Elem::Int, vec![v.dims().iter().product::<usize>() as f64]))),
         "Range" => one(range(x)),
         "EyeLike" => one(eye(at, x)),
-        "Identity" => Some(need(x, 0).map(|v| vec![v.clone()])),
+        "Identity" => Some(need(x, 0).map(|v| vec![renamed(at, v)])),
         _ => None,
+    }
+}
+
+/// The operand. An exporter that stores equal tensors once says the others in this way: of vectors that makes weights of their
+/// own, under the names that they had.
+fn renamed(at: &At<'_>, value: &Value) -> Value {
+    let own = at.node.output.first().filter(|name| !name.is_empty());
+    match (value, own) {
+        (Value::Host(h), Some(own)) if h.name.is_some() && h.dims.len() == 1 && h.elem == Elem::Float => {
+            Value::Host(Host { name: Some(own.as_str().into()), ..h.clone() })
+        }
+        _ => value.clone(),
     }
 }
 

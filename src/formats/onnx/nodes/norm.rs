@@ -38,7 +38,7 @@ fn per_channel(channels: usize) -> Result<TensorTy, String> {
 }
 
 fn batch(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Results {
-    if at.opset >= 14 && at.flag("training_mode", false)? {
+    if at.opset >= 14 && at.flag("training_mode", false)? && !cx.training {
         return Err("`training_mode`: statistics of the batch itself; export the model for inference".into());
     }
     if at.opset < 9 && at.int("spatial", 1)? == 0 {
@@ -53,7 +53,14 @@ fn batch(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Results {
     }
     let momentum = 1.0 - at.float("momentum", 0.9)?;
     let y = cx.op(BatchNorm { eps: at.float("epsilon", 1e-5)?, momentum, batch: false }, &operands)?;
-    Ok(vec![Value::Graph(cx.plain(y, v.elem))])
+    let mut out = vec![Value::Graph(cx.plain(y, v.elem))];
+    // What a model made for training hands on: running statistics, which a step updates by itself.
+    for i in [3, 4, 3, 4] {
+        if cx.training && out.len() < at.node.output.len() {
+            out.push(need(x, i)?.clone());
+        }
+    }
+    Ok(out)
 }
 
 /// Scale and shift are trained, statistics are not.

@@ -9,6 +9,7 @@ use crate::formats::onnx::tensor::{Dtype, Elem};
 use crate::formats::onnx::value::{Val, Value};
 use crate::ops::Op;
 use crate::ops::binary::{Binary, BinaryFn, Number};
+use crate::ops::identity::Identity;
 use crate::ops::pointwise::{Pointwise, PointwiseFn};
 use crate::ops::unary::{Unary, UnaryFn};
 
@@ -232,16 +233,27 @@ fn clip(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Result<Value, String
 /// Outside of training the input, and a mask of ones.
 fn dropout(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Results {
     let input = need(x, 0)?;
-    if at.opset >= 12 && matches!(opt(x, 2), Some(Value::Graph(_))) {
+    let mut out = vec![input.clone()];
+    if cx.training && matches!(input, Value::Graph(_)) {
+        let rate = match at.opset {
+            ..12 => at.float("ratio", 0.5)?,
+            _ => number(x, 1).unwrap_or(0.5) as f32,
+        };
+        if !(0.0..1.0).contains(&rate) {
+            return Err(format!("a ratio of {rate}, which is not at least 0 and less than 1"));
+        }
+        let v = cx.val(input)?;
+        let id = cx.op(Identity::Dropout { rate }, &[v.id])?;
+        out[0] = Value::Graph(cx.like(&v, id));
+    } else if at.opset >= 12 && matches!(opt(x, 2), Some(Value::Graph(_))) {
         return Err("whether it is for training depends on the input".into());
     }
-    if at.opset >= 12 && number(x, 2).is_some_and(|t| t != 0.0) {
+    if !cx.training && at.opset >= 12 && number(x, 2).is_some_and(|t| t != 0.0) {
         let all_kept = number(x, 1).is_some_and(|ratio| ratio == 0.0);
         if !all_kept {
             return Err("`training_mode` is on; export the model for inference".into());
         }
     }
-    let mut out = vec![input.clone()];
     if at.wants(1) {
         let v = cx.val(input)?;
         let nan = cx.op(Pointwise { f: PointwiseFn::Equal }, &[v.id, v.id])?;
