@@ -145,6 +145,16 @@ pub(crate) struct Target {
     /// The instruction set: `native` is this machine's best, `baseline` runs everywhere.
     #[arg(long, env = "CNNC_CPU", value_name = "NAME", default_value = "native")]
     pub(crate) cpu: String,
+    /// Compute every convolution by its definition: no minimal filtering, no tables as dense layers.
+    #[arg(long)]
+    pub(crate) exact: bool,
+    /// Let measurements choose tiles, loop orders and algorithms: about 0.1 s a layer that was not measured before. Winners
+    /// are kept in CNNC_CACHE, or cnnc in the user's cache folder.
+    #[arg(long)]
+    pub(crate) tune: bool,
+    /// As --tune, but measure nothing: only heed winners that are kept.
+    #[arg(long)]
+    pub(crate) tuned: bool,
 }
 
 #[derive(Debug, Args)]

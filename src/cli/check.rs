@@ -1,13 +1,13 @@
 //! `cnnc check`: every error of every file, no code. Also what all commands share that need a checked program.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::args::{Check, Program, Target, Tuning};
 use super::out::{Failure, Out};
 use super::source;
 use crate::session::onnx::Shapes;
-use crate::session::{Checked, CompileError, Compiler, Files, Isa, Model, Network, Options, ValueId};
+use crate::session::{Checked, CompileError, Compiler, Files, Isa, Model, Network, Options, Tune, ValueId};
 use crate::support::codes;
 use crate::support::diag::nearest;
 
@@ -47,8 +47,39 @@ pub(super) fn options(program: &Program) -> Options {
 /// E0801 for a target that is not known or not here.
 pub(super) fn targeted(program: &Program, target: &Target, seed: u64) -> Result<Options, Failure> {
     let isa = Isa::named(&target.cpu).map_err(|e| Failure::Coded(codes::E0801, e.to_string()))?;
-    let options = options(program).isa(isa).seed(seed);
+    let mut options = options(program).isa(isa).seed(seed).exact(target.exact);
+    if target.tune || target.tuned {
+        let folder = winners().ok_or_else(|| {
+            let message =
+                "there is no folder for what `--tune` measures: set CNNC_CACHE, XDG_CACHE_HOME or HOME";
+            Failure::Unusable(message.to_owned())
+        })?;
+        options = options.tune(Tune { folder, measure: target.tune });
+    }
     Ok(if target.threads == 0 { options } else { options.threads(target.threads as usize) })
+}
+
+/// Where winners of `--tune` are kept.
+pub(super) fn winners() -> Option<PathBuf> {
+    let folder = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let user = || folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")));
+    let cache = folder("CNNC_CACHE").or_else(|| user().map(|user| user.join("cnnc")));
+    cache.map(|cache| cache.join("winners"))
+}
+
+/// Says what `--tune` did.
+pub(super) fn say_tuned(model: &Model, out: Out) {
+    let Some(tune) = model.options().tune.as_ref() else { return };
+    let tuned = model.tuned();
+    for warning in &tuned.warnings {
+        out.remark(&format!("warning: {warning}\n"));
+    }
+    let measured = if tune.measure { format!(", {} measured", tuned.measured) } else { String::new() };
+    out.remark(&format!(
+        "tuned: {} of the winners known{measured}; {} differ from the cost model's choice\n",
+        tuned.found,
+        tuned.changes.len()
+    ));
 }
 
 /// What training options mean to the compiler; batch and seed are the program's.
@@ -142,8 +173,15 @@ pub(super) fn network<'a>(
 ///
 /// # Errors
 /// When the program is wrong or has no such net, or threads cannot be started.
-pub(super) fn model(compiler: &Compiler, checked: &Checked, net: &Network) -> Result<Model, Failure> {
-    compiler.compile(checked, Some(&net.name)).map_err(refused)
+pub(super) fn model(
+    compiler: &Compiler,
+    checked: &Checked,
+    net: &Network,
+    out: Out,
+) -> Result<Model, Failure> {
+    let model = compiler.compile(checked, Some(&net.name)).map_err(refused)?;
+    say_tuned(&model, out);
+    Ok(model)
 }
 
 /// What the user is told of a compilation that failed.

@@ -28,9 +28,9 @@ pub(super) fn run(args: &Compile, out: Out) -> Result<(), Failure> {
     let net = check::network(&checked, &args.program, &args.file)?;
     let text = match args.emit {
         Some(Emit::Ast) => checked.dump_ast(),
-        Some(emit) => emitted(&check::model(&compiler, &checked, net)?, emit, &checked),
+        Some(emit) => emitted(&check::model(&compiler, &checked, net, out)?, emit, &checked),
         None => {
-            let model = check::model(&compiler, &checked, net)?;
+            let model = check::model(&compiler, &checked, net, out)?;
             let report = model.report();
             if args.json { json(&report, net, &compiler) } else { text(&report, net, &compiler) }
         }

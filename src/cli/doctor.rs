@@ -4,9 +4,11 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::args::Doctor;
+use super::check;
 use super::out::{Failure, Out};
 use crate::session::Isa;
 use crate::session::machine::peak_speeds;
+use crate::session::tune::machine;
 
 pub(super) fn run(args: &Doctor, out: Out) -> Result<(), Failure> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -14,10 +16,12 @@ pub(super) fn run(args: &Doctor, out: Out) -> Result<(), Failure> {
     let names = |list: &[(&'static str, bool)]| list.iter().map(|(name, _)| *name).collect::<Vec<_>>();
     let (have, lack) = (names(&have), names(&lack));
     let variables: Vec<(&str, String)> =
-        ["CNNC_THREADS", "CNNC_CPU", "CNNC_HISTORY", "NO_COLOR", "CLICOLOR_FORCE"]
+        ["CNNC_THREADS", "CNNC_CPU", "CNNC_CACHE", "CNNC_HISTORY", "NO_COLOR", "CLICOLOR_FORCE"]
             .into_iter()
             .filter_map(|name| Some((name, std::env::var_os(name)?.to_string_lossy().into_owned())))
             .collect();
+    let machine = machine(&Isa::detect());
+    let winners = check::winners().map_or("nowhere".to_owned(), |p| p.display().to_string());
     let peaks = peak_speeds(&Isa::detect(), Duration::from_millis(20));
     if args.json {
         let peaks: serde_json::Map<String, serde_json::Value> =
@@ -32,6 +36,8 @@ pub(super) fn run(args: &Doctor, out: Out) -> Result<(), Failure> {
             "cpu_features": have,
             "cpu_features_missing": lack,
             "peak_gflops_per_core": peaks,
+            "machine": machine,
+            "winners": winners,
             "operations": crate::ops::infos().len(),
             "error_codes": crate::support::codes::ALL.len(),
             "environment": variables,
@@ -45,12 +51,14 @@ pub(super) fn run(args: &Doctor, out: Out) -> Result<(), Failure> {
     row("version", format!("cnnc {}", env!("CARGO_PKG_VERSION")));
     row("target", format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS));
     row("threads", format!("{threads} (what the process may use)"));
+    row("machine", machine);
     row("CPU has", have.join(" "));
     row("CPU lacks", lack.join(" "));
     for p in peaks {
         let speed = p.operations_per_second / 1e9;
         row("peak, a core", format!("{speed:.0} GFLOP/s with vectors of {} bits", p.bits));
     }
+    row("winners", format!("{winners} (of --tune)"));
     row("operations", crate::ops::infos().len().to_string());
     row("error codes", crate::support::codes::ALL.len().to_string());
     for (name, value) in variables {

@@ -15,7 +15,7 @@ pub(super) fn run(args: &Export, out: Out) -> Result<(), Failure> {
     let compiler = Compiler::new(options);
     let checked = check::checked(&compiler, &args.file, &args.program, out)?;
     let net = check::network(&checked, &args.program, &args.file)?;
-    let mut model = check::model(&compiler, &checked, net)?;
+    let mut model = check::model(&compiler, &checked, net, out)?;
     if let Some(path) = &args.weights {
         weights::load(&mut model, path, &args.map, out)?;
     }

@@ -16,7 +16,7 @@ pub(super) fn run(args: &Import, out: Out) -> Result<(), Failure> {
     let compiler = Compiler::new(check::options(&args.program).threads(1));
     let checked = check::checked(&compiler, &args.file, &args.program, out)?;
     let net = check::network(&checked, &args.program, &args.file)?;
-    let model = check::model(&compiler, &checked, net)?;
+    let model = check::model(&compiler, &checked, net, out)?;
     let known = |name: &str| model.weight(name).ok().flatten().map(|t| t.into_data());
     let written = write(&net.graph, &known).map_err(|refused| {
         let file = args.file.display();

@@ -53,6 +53,10 @@ pub(super) fn run(args: &Compile, out: Out) -> Result<(), Failure> {
         };
         files.push((path, kind));
     }
+    if args.target.tune || args.target.tuned {
+        let message = "objects are not tuned: leave out `--tune`".to_owned();
+        return Err(Failure::Unusable(message));
+    }
     if files.is_empty() {
         let message = "options of objects need a file to write: `-o net.o`, .a, .so or .h".to_owned();
         return Err(Failure::Unusable(message));
@@ -93,7 +97,7 @@ fn compile(args: &Compile, out: Out) -> Result<Object, Failure> {
     };
     let checked = check::checked(&compiler, &args.file, &args.program, out)?;
     let net = check::network(&checked, &args.program, &args.file)?;
-    let mut model = check::model(&compiler, &checked, net)?;
+    let mut model = check::model(&compiler, &checked, net, out)?;
     if let Some(path) = &wanted.weights {
         weights::load(&mut model, path, &wanted.map, out)?;
     }

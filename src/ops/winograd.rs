@@ -48,29 +48,59 @@ pub struct Said {
     pub conv: Winograd,
 }
 
-/// How `op` on `x` can be computed so, if it can and it pays.
-pub fn of(op: &Op, x: &TensorTy, out: &TensorTy) -> Option<Said> {
+/// How `op` on `x` can be computed so.
+///
+/// # Errors
+/// The reason why it cannot, in a few words.
+pub fn of(op: &Op, x: &TensorTy, out: &TensorTy) -> Result<Said, String> {
     let (geometry, channels, bias, transposed, windows) = if let Op::Conv(c) = op {
-        (&c.geometry, c.channels, c.bias, false, c.windows(x).ok()?.0)
+        let windows = c.windows(x).map_err(|e| e.message)?.0;
+        (&c.geometry, c.channels, c.bias, false, windows)
     } else if let Op::Unconv(c) = op {
         (&c.geometry, c.channels, c.bias, true, c.forward_windows(x))
     } else {
-        return None;
+        return Err("it is for convolutions".into());
     };
     if x.rank() != 2 || geometry.share != Share::All || geometry.links != Linking::Dense {
-        return None;
+        return Err("it is for grids of rank 2 whose positions share weights and whose maps are all linked".into());
     }
-    let fits = |w: &Window| w.kernel == 3 && w.stride == 1 && w.dilation == 1 && w.lo <= 2;
-    let tiles = out.n() * out.grid_dims().iter().map(|e| e.div_ceil(2)).product::<usize>();
-    let maps = [x.c(), channels].iter().all(|c| *c >= MAPS_MIN && c.is_multiple_of(Cut::LANES));
-    if !windows.iter().all(fits) || !maps || tiles < TILES_MIN {
-        return None;
+    let kernel = |w: &Window| w.kernel == 3 && w.stride == 1 && w.dilation == 1;
+    if !windows.iter().all(kernel) {
+        return Err("it is for kernels of 3x3 with stride and dilation 1".into());
+    }
+    if windows.iter().any(|w| w.lo > 2) {
+        return Err("the padding before the input is more than 2".into());
+    }
+    if !maps(x, out).all(|c| c.is_multiple_of(Cut::LANES)) {
+        let lanes = Cut::LANES;
+        return Err(format!("its {} and {channels} maps are no multiples of {lanes}", x.c()));
     }
     let (grid, flip) = (out.grid_dims(), geometry.flip != transposed);
     let lo = |w: &Window| if transposed { 2 - w.lo } else { w.lo };
     let conv = Winograd { channels, lo: [lo(&windows[0]), lo(&windows[1])], size: [grid[0], grid[1]], bias };
-    conv.cut(x.n(), x.c())?;
-    Some(Said { weight: WinogradWeight { swap: transposed, flip }, conv })
+    conv.cut(x.n(), x.c()).ok_or("its buffers would be too large")?;
+    Ok(Said { weight: WinogradWeight { swap: transposed, flip }, conv })
+}
+
+/// Whether it is likely to be faster than the definition, by a rule.
+///
+/// # Errors
+/// The reason why not, in a few words.
+pub fn pays(op: &Op, x: &TensorTy, out: &TensorTy) -> Result<(), String> {
+    of(op, x, out)?;
+    if maps(x, out).any(|c| c < MAPS_MIN) {
+        return Err(format!("with fewer than {MAPS_MIN} maps on a side, transforms cost what products save"));
+    }
+    let tiles = out.n() * out.grid_dims().iter().map(|e| e.div_ceil(2)).product::<usize>();
+    if tiles < TILES_MIN {
+        return Err(format!("{tiles} tiles of 2x2 are too few to read a weight of 16 instead of 9 elements a pair for"));
+    }
+    Ok(())
+}
+
+/// Maps on either side.
+fn maps(x: &TensorTy, out: &TensorTy) -> impl Iterator<Item = usize> {
+    [x.c(), out.c()].into_iter()
 }
 
 impl Winograd {

@@ -17,6 +17,8 @@ mod tests;
 mod update;
 mod winograd;
 
+use std::collections::BTreeMap;
+
 use crate::graph::patch::Work;
 use crate::graph::verify::{Broken, verify};
 use crate::graph::{Graph, ValueId};
@@ -30,23 +32,88 @@ pub struct Pass {
     pub after: &'static [&'static str],
     /// Whether lowering needs it; the others only make the program faster.
     pub needed: bool,
+    /// Whether it computes convolutions otherwise than their definition says: other bits, and another spread of what is not
+    /// finite.
+    pub restates: bool,
     /// The rewrite.
-    pub run: fn(Work) -> Work,
+    pub run: fn(Work, &Settings) -> Work,
+}
+
+/// What the passes are told.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Which of them run.
+    pub level: Level,
+    /// Without those that restate.
+    pub exact: bool,
+    /// Whether all layers that can be computed by minimal filtering are, whatever else is said.
+    pub minimal: Option<bool>,
+    /// Layers, by [`winograd_key`], for which it was measured whether minimal filtering pays. For all others the rule of
+    /// [`crate::ops::winograd::of`] decides.
+    pub winograd: BTreeMap<String, bool>,
+}
+
+impl From<Level> for Settings {
+    fn from(level: Level) -> Self {
+        Self { level, ..Self::default() }
+    }
 }
 
 /// All passes in the order they run.
 pub const PASSES: &[Pass] = &[
-    Pass { name: "identity", after: &[], needed: false, run: identity::run },
-    Pass { name: "tables", after: &["identity"], needed: false, run: tables::run },
-    Pass { name: "fold", after: &["identity"], needed: false, run: fold::run },
-    Pass { name: "norm", after: &["identity", "tables"], needed: false, run: norm::run },
-    Pass { name: "winograd", after: &["norm", "tables"], needed: false, run: winograd::run },
-    Pass { name: "cse", after: &["fold", "norm", "winograd"], needed: false, run: cse::run },
-    Pass { name: "dce", after: &["cse"], needed: false, run: dce::run },
-    Pass { name: "recompute", after: &["cse", "dce"], needed: false, run: recompute::run },
-    Pass { name: "layout", after: &["identity", "dce"], needed: true, run: layout::run },
-    Pass { name: "fuse", after: &["layout"], needed: false, run: fuse::run },
-    Pass { name: "update", after: &["layout", "fuse"], needed: true, run: update::run },
+    Pass { name: "identity", after: &[], needed: false, restates: false, run: |work, _| identity::run(work) },
+    Pass {
+        name: "tables",
+        after: &["identity"],
+        needed: false,
+        restates: true,
+        run: |work, _| tables::run(work),
+    },
+    Pass {
+        name: "fold",
+        after: &["identity"],
+        needed: false,
+        restates: false,
+        run: |work, _| fold::run(work),
+    },
+    Pass {
+        name: "norm",
+        after: &["identity", "tables"],
+        needed: false,
+        restates: false,
+        run: |work, _| norm::run(work),
+    },
+    Pass { name: "winograd", after: &["norm", "tables"], needed: false, restates: true, run: winograd::run },
+    Pass {
+        name: "cse",
+        after: &["fold", "norm", "winograd"],
+        needed: false,
+        restates: false,
+        run: |work, _| cse::run(work),
+    },
+    Pass { name: "dce", after: &["cse"], needed: false, restates: false, run: |work, _| dce::run(work) },
+    Pass {
+        name: "recompute",
+        after: &["cse", "dce"],
+        needed: false,
+        restates: false,
+        run: |work, _| recompute::run(work),
+    },
+    Pass {
+        name: "layout",
+        after: &["identity", "dce"],
+        needed: true,
+        restates: false,
+        run: |work, _| layout::run(work),
+    },
+    Pass { name: "fuse", after: &["layout"], needed: false, restates: false, run: |work, _| fuse::run(work) },
+    Pass {
+        name: "update",
+        after: &["layout", "fuse"],
+        needed: true,
+        restates: false,
+        run: |work, _| update::run(work),
+    },
 ];
 
 /// Which passes run.
@@ -84,21 +151,27 @@ pub fn detour(work: Work, params: &[ValueId]) -> Work {
     update::detour(work, params)
 }
 
-/// Runs the passes of `level`; verifies the graph at the start, and after each pass in debug builds, else at the end.
+/// What tells layers apart that could be computed by minimal filtering: operation and extents.
+/// Whether its weight is known when weights are loaded counts, as `at_load` says for each value of the graph.
+pub fn winograd_key(graph: &Graph, id: ValueId, at_load: &[bool]) -> Option<String> {
+    winograd::key(graph, id, at_load)
+}
+
+/// Runs the passes that `settings` ask for; verifies the graph at the start, and after each pass in debug builds, else at the end.
 ///
 /// # Errors
 /// [`PassError`] when a graph breaks the rules; no user can cause it through a checked program.
-pub fn run(graph: Graph, level: Level) -> Result<Work, PassError> {
+pub fn run(graph: Graph, settings: &Settings) -> Result<Work, PassError> {
     verify(&graph).map_err(|broken| PassError { pass: "source", broken })?;
     let mut work = Work::new(graph);
     for (i, pass) in PASSES.iter().enumerate() {
-        let runs = match level {
+        let runs = match settings.level {
             Level::Needed => pass.needed,
             Level::Kept => pass.name != "recompute",
             Level::All => true,
         };
-        if runs {
-            work = (pass.run)(work);
+        if runs && !(settings.exact && pass.restates) {
+            work = (pass.run)(work, settings);
         }
         if cfg!(debug_assertions) || i + 1 == PASSES.len() {
             verify(&work.graph).map_err(|broken| PassError { pass: pass.name, broken })?;

@@ -1,6 +1,6 @@
 //! Each pass on a small graph written as text.
 
-use super::{Level, PASSES, run};
+use super::{Level, PASSES, Settings, run};
 use crate::graph::parse::parse;
 use crate::graph::patch::Work;
 use crate::graph::print::print;
@@ -18,7 +18,7 @@ fn graph(lines: &str) -> Graph {
 /// The graph after one pass.
 fn after(pass: &str, g: Graph) -> Work {
     let pass = PASSES.iter().find(|p| p.name == pass).expect("a pass of that name");
-    let work = (pass.run)(Work::new(g));
+    let work = (pass.run)(Work::new(g), &Settings::default());
     assert_eq!(verify(&work.graph), Ok(()));
     work
 }
@@ -150,7 +150,7 @@ fn block(tail: &str) -> Graph {
 #[test]
 fn a_normalisation_goes_into_the_convolution_before_it() {
     let work = after("norm", block(r#"out "y" v8 [0, 1, 2, 3]"#));
-    let work = (PASSES.iter().find(|p| p.name == "dce").expect("dce").run)(work);
+    let work = (PASSES.iter().find(|p| p.name == "dce").expect("dce").run)(work, &Settings::default());
     assert_eq!(names(&work.graph), ["b.gain", "c.shift", "c.scaled", "c", "s"]);
     let conv = work.graph.ids().find(|id| work.graph.value(*id).name == "c").expect("kept");
     assert_eq!(work.origin[conv.index()], Some(ValueId(7)), "it stands for the normalised value");
@@ -184,7 +184,7 @@ fn padding_becomes_a_halo_and_weights_are_packed() {
 #[test]
 fn chains_are_fused_behind_their_root_but_not_across_orders() {
     let groups = |tail: &str| -> Vec<(String, Option<ValueId>)> {
-        let work = run(block(tail), Level::All).unwrap_or_else(|e| panic!("{e}"));
+        let work = run(block(tail), &Level::All.into()).unwrap_or_else(|e| panic!("{e}"));
         let ops =
             work.graph.values.iter().filter(|v| v.ty.is_activation() && matches!(v.def, Def::Op { .. }));
         ops.map(|v| (v.name.clone(), v.group)).collect()
@@ -214,14 +214,14 @@ fn updates_are_roots_and_in_place_where_nobody_reads_later() {
     let names_of =
         |g: &Graph| -> Vec<String> { g.updates.iter().map(|u| g.value(u.value).name.clone()).collect() };
     // Read again by `y`, which runs later: a copy at the end takes the new elements over.
-    let work = run(text("update v1 v3"), Level::All).unwrap_or_else(|e| panic!("{e}"));
+    let work = run(text("update v1 v3"), &Level::All.into()).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(names_of(&work.graph), ["half.copy"]);
     assert_eq!(work.graph.updates[0].value, ValueId(work.graph.values.len() as u32 - 1));
     // Nobody reads `q` at all.
-    let work = run(text("update v2 v3"), Level::All).unwrap_or_else(|e| panic!("{e}"));
+    let work = run(text("update v2 v3"), &Level::All.into()).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(names_of(&work.graph), ["half"]);
     // Two weights swap: each needs the old elements of the other.
-    let work = run(text("update v1 v2\nupdate v2 v1"), Level::All).unwrap_or_else(|e| panic!("{e}"));
+    let work = run(text("update v1 v2\nupdate v2 v1"), &Level::All.into()).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(work.graph.updates.len(), 2);
     assert_ne!(work.graph.updates[0].value, work.graph.updates[1].value);
 }
@@ -238,7 +238,7 @@ fn outputs_have_buffers_of_their_own() {
            out "a" v2 [0, 1, 2]
            out "b" v2 [0, 1, 2]"#,
     );
-    let work = run(g, Level::All).unwrap_or_else(|e| panic!("{e}"));
+    let work = run(g, &Level::All.into()).unwrap_or_else(|e| panic!("{e}"));
     let mut values: Vec<ValueId> = work.graph.outputs.iter().map(|p| p.value).collect();
     values.sort_unstable();
     values.dedup();

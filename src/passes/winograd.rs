@@ -3,15 +3,17 @@
 //! Stands behind what changes weights and biases, and before equal values are shared, so that a weight that several layers
 //! use is transformed once.
 
+use super::Settings;
 use crate::graph::patch::{Rewrite, Work};
-use crate::graph::{Def, ValueId};
+use crate::graph::{Def, Graph, ValueId};
 use crate::ops::OpError;
-use crate::ops::winograd::{Said, of};
+use crate::ops::winograd::{Said, of, pays};
 
-pub(super) fn run(work: Work) -> Work {
+pub(super) fn run(work: Work, settings: &Settings) -> Work {
+    let at_load = work.graph.at_load();
     let mut rewrite = Rewrite::new(&work);
     for id in work.graph.ids() {
-        let said = said(&work, id).map(|said| anew(&mut rewrite, id, said));
+        let said = said(&work.graph, id, settings, &at_load).map(|said| anew(&mut rewrite, id, said));
         match said {
             Some(Ok(new)) => rewrite.replace(id, new),
             Some(Err(_)) | None => {
@@ -22,10 +24,25 @@ pub(super) fn run(work: Work) -> Work {
     rewrite.finish()
 }
 
-fn said(work: &Work, id: ValueId) -> Option<Said> {
-    let value = work.graph.value(id);
+fn said(graph: &Graph, id: ValueId, settings: &Settings, at_load: &[bool]) -> Option<Said> {
+    let value = graph.value(id);
     let Def::Op { op, inputs } = &value.def else { return None };
-    of(op, &work.graph.value(*inputs.first()?).ty, &value.ty)
+    let x = &graph.value(*inputs.first()?).ty;
+    let said = of(op, x, &value.ty).ok()?;
+    let measured = || settings.winograd.get(&key(graph, id, at_load)?).copied();
+    let told = settings.minimal.or_else(|| if settings.winograd.is_empty() { None } else { measured() });
+    told.unwrap_or_else(|| pays(op, x, &value.ty).is_ok()).then_some(said)
+}
+
+/// What decides whether minimal filtering pays. `None` where it cannot be done.
+pub(super) fn key(graph: &Graph, id: ValueId, at_load: &[bool]) -> Option<String> {
+    let value = graph.value(id);
+    let Def::Op { op, inputs } = &value.def else { return None };
+    let x = &graph.value(*inputs.first()?).ty;
+    let Said { weight, conv } = of(op, x, &value.ty).ok()?;
+    let when = if at_load[inputs.get(1)?.index()] { "loaded" } else { "made" };
+    // Not the bias: it changes nothing, and normalisations bring one.
+    Some(format!("3x3 at {:?} of {x} to {}, {weight:?}, {when}", conv.lo, value.ty))
 }
 
 fn anew(rewrite: &mut Rewrite<'_>, id: ValueId, said: Said) -> Result<ValueId, OpError> {

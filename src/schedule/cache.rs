@@ -29,31 +29,55 @@ const LOOPS_MAX: usize = 5;
 /// Bytes that come from memory at once.
 const LINE: f64 = 64.0;
 
-/// The best order of `ways`, as positions, outermost first. Among equals the one they come in.
-pub(super) fn order(ways: &[Way], p: &Profile) -> Vec<usize> {
-    let mut best: Vec<usize> = (0..ways.len()).collect();
+/// The best orders of `ways`, at most `most`, each as positions, outermost first; the best first, among equals the one they
+/// come in.
+pub(super) fn orders(ways: &[Way], p: &Profile, most: usize) -> Vec<Vec<usize>> {
+    let given: Vec<usize> = (0..ways.len()).collect();
     // Loops of one turn change nothing.
-    let moving: Vec<usize> = best.iter().copied().filter(|i| ways[*i].turns > 1).collect();
+    let (moving, still): (Vec<usize>, Vec<usize>) = given.iter().partition(|i| ways[**i].turns > 1);
     if moving.len() < 2 || moving.len() > LOOPS_MAX {
-        return best;
+        return vec![given];
     }
-    let most = moving.iter().map(|i| ways[*i].turns).max().unwrap_or(1);
-    let least = super::SHARES_MIN.min(most);
-    let accesses: Vec<&Use> = p.uses.iter().filter(|u| !u.at.is_const()).collect();
-    let mut least_cost = f64::INFINITY;
+    let longest = moving.iter().map(|i| ways[*i].turns).max().unwrap_or(1);
+    let least = super::SHARES_MIN.min(longest);
+    let accesses = accesses(p);
+    let mut found: Vec<(f64, Vec<usize>)> = Vec::new();
     let mut now = moving;
     permutations(&mut now, 0, &mut |order| {
         if ways[order[0]].turns < least {
             return;
         }
-        let cost = cost(ways, order, &accesses, p);
-        if cost < least_cost * 0.98 {
-            least_cost = cost;
-            best = order.to_vec();
+        let cost: f64 = behind(ways, order, &accesses, p).iter().sum();
+        // Another order must be better by more than the model knows.
+        let at = found.iter().position(|f| cost < f.0 * 0.98).unwrap_or(found.len());
+        if at < most {
+            found.insert(at, (cost, order.to_vec()));
+            found.truncate(most);
         }
     });
-    best.extend((0..ways.len()).filter(|i| ways[*i].turns <= 1));
-    best
+    if found.is_empty() {
+        return vec![given];
+    }
+    found.into_iter().map(|(_, order)| order.into_iter().chain(still.iter().copied()).collect()).collect()
+}
+
+/// Cycles of fetching from behind each cache, `ways` in the order they run, when a nest runs again and again: what fits in a
+/// cache as a whole is still there.
+pub(super) fn fetches(ways: &[Way], p: &Profile) -> [f64; 3] {
+    let order: Vec<usize> = (0..ways.len()).filter(|i| ways[*i].turns > 1).collect();
+    let accesses = accesses(p);
+    let whole: f64 = accesses.iter().map(|u| footprint(u, ways, &order, p)).sum();
+    let mut cycles = behind(ways, &order, &accesses, p);
+    for (cycles, cache) in cycles.iter_mut().zip(&CACHES) {
+        if whole <= cache.bytes {
+            *cycles = 0.0;
+        }
+    }
+    cycles
+}
+
+fn accesses(p: &Profile) -> Vec<&Use> {
+    p.uses.iter().filter(|u| !u.at.is_const()).collect()
 }
 
 /// All orders of `list[from..]`, the given one first.
@@ -70,15 +94,15 @@ fn permutations(list: &mut Vec<usize>, from: usize, f: &mut impl FnMut(&[usize])
     }
 }
 
-/// Cycles that fetching takes.
-fn cost(ways: &[Way], order: &[usize], accesses: &[&Use], p: &Profile) -> f64 {
+/// Cycles that fetching from behind each cache takes, everything being far away at first.
+fn behind(ways: &[Way], order: &[usize], accesses: &[&Use], p: &Profile) -> [f64; 3] {
     // Bytes that each access touches in loops `k..`, for every `k`, and all of them together.
     let levels = order.len() + 1;
     let touched: Vec<Vec<f64>> =
         (0..levels).map(|k| accesses.iter().map(|u| footprint(u, ways, &order[k..], p)).collect()).collect();
     let together: Vec<f64> = touched.iter().map(|t| t.iter().sum()).collect();
-    let mut cycles = 0.0;
-    for cache in &CACHES {
+    CACHES.map(|cache| {
+        let mut cycles = 0.0;
         for (i, _) in accesses.iter().enumerate() {
             let mut bytes = touched[order.len()][i];
             for k in (0..order.len()).rev() {
@@ -91,8 +115,8 @@ fn cost(ways: &[Way], order: &[usize], accesses: &[&Use], p: &Profile) -> f64 {
             }
             cycles += bytes / cache.rate;
         }
-    }
-    cycles
+        cycles
+    })
 }
 
 /// Bytes that an access touches in one tile and the loops `inside`.

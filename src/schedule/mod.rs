@@ -3,7 +3,8 @@
 //!
 //! 1. [`collapse`]: blocks become dimensions of their own, loops of one turn go, neighbouring loops over contiguous elements become one;
 //! 2. [`profile`]: what one turn of a perfect nest reads, writes and computes;
-//! 3. [`plan`]: which loop gets the vector lanes, which loops are register tiles, in which order the rest runs;
+//! 3. [`plan`]: which loop gets the vector lanes, which loops are register tiles, in which order the rest runs, by the model of
+//!    [`cost`]; a measurement may have found another of its [`candidates`] faster ([`schedule_as`]);
 //! 4. [`emit`]: the nest rewritten so. Independent loops that are neither shared out nor in the tile stay `Free`.
 //!
 //! Only independent loops are split, exchanged or repeated; the order in which a sum is added up never changes. Nothing
@@ -11,11 +12,14 @@
 
 mod cache;
 mod collapse;
+mod cost;
 mod emit;
 mod plan;
 mod profile;
 #[cfg(test)]
 mod tests;
+
+pub use cost::Cycles;
 
 use crate::kernels::isa::Isa;
 use crate::kernels::x86::Unit;
@@ -61,12 +65,91 @@ pub struct Scheduled {
     pub nest: Nest,
     /// How its main part computes, for tables: `direct 8x6 f32x4` (8 neighbouring elements by 6 in registers at a time).
     pub note: String,
-    /// What was decided and why, a sentence per outermost part.
-    pub why: Vec<String>,
+    /// What was decided, for each perfect nest within it.
+    pub parts: Vec<Part>,
 }
 
+/// A perfect nest within a scheduled one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Part {
+    /// How it computes: `direct 8x6 f32x4`.
+    pub note: String,
+    /// The same as a sentence.
+    pub why: String,
+    /// The plan on one line, as [`candidates`] write it.
+    pub plan: String,
+    /// Accesses and scalar operations.
+    pub work: f64,
+    /// What it takes on one core, all turns of loops around it together.
+    pub cycles: Cycles,
+}
+
+impl Scheduled {
+    /// The part with the most work.
+    pub fn main(&self) -> Option<usize> {
+        (0..self.parts.len()).max_by(|a, b| self.parts[*a].work.total_cmp(&self.parts[*b].work))
+    }
+
+    /// Cycles of the whole on one core.
+    pub fn cycles(&self) -> f64 {
+        self.parts.iter().map(|p| p.cycles.total()).sum()
+    }
+}
+
+/// A plan for one part of a nest: the part's number and the plan's line, `0 l1x32 t3x6 : 0 l t0`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// Which part, as [`Scheduled::parts`] counts them.
+    pub part: usize,
+    /// Its plan.
+    pub plan: String,
+}
+
+impl std::fmt::Display for Choice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.part, self.plan)
+    }
+}
+
+impl Choice {
+    /// From what `Display` writes; nothing else is one.
+    pub fn parse(line: &str) -> Option<Self> {
+        let (part, plan) = line.split_once(' ')?;
+        Some(Self { part: part.parse().ok()?, plan: plan.to_owned() })
+    }
+}
+
+/// Most candidates of a nest.
+pub const CANDIDATES_MAX: usize = 16;
+
 /// Schedules a nest for a machine.
-pub fn schedule(mut nest: Nest, target: &Target) -> Scheduled {
+pub fn schedule(nest: Nest, target: &Target) -> Scheduled {
+    scheduled(nest, target, Wish::default()).0
+}
+
+/// As [`schedule`], with another plan for one part. A plan that is none of its [`candidates`] is not heeded, so that no choice,
+/// wherever it comes from, makes a wrong program. The same bits whatever the choice.
+pub fn schedule_as(nest: Nest, target: &Target, choice: &Choice) -> Scheduled {
+    scheduled(nest, target, Wish { choice: Some(choice), list: None }).0
+}
+
+/// Plans worth trying for the main part of a nest, that of [`schedule`] first; at most [`CANDIDATES_MAX`]. Each with the cycles
+/// that it is expected to take.
+pub fn candidates(nest: &Nest, target: &Target) -> Vec<(Choice, Cycles)> {
+    let Some(part) = schedule(nest.clone(), target).main() else { return Vec::new() };
+    let listed = scheduled(nest.clone(), target, Wish { choice: None, list: Some(part) }).1;
+    listed.into_iter().map(|(plan, cycles)| (Choice { part, plan }, cycles)).collect()
+}
+
+/// What is asked for beside the schedule itself.
+#[derive(Clone, Copy, Default)]
+struct Wish<'w> {
+    choice: Option<&'w Choice>,
+    /// A part whose candidates are listed.
+    list: Option<usize>,
+}
+
+fn scheduled(mut nest: Nest, target: &Target, wish: Wish<'_>) -> (Scheduled, Vec<(String, Cycles)>) {
     blocks::expand(&mut nest);
     collapse::drop_single_turns(&mut nest);
     collapse::collapse(&mut nest);
@@ -77,18 +160,20 @@ pub fn schedule(mut nest: Nest, target: &Target) -> Scheduled {
     }
     // What wide code cannot do yet is left to Cranelift.
     let target = if narrow(&parts) { &Target { fma: target.fma, ..Target::NARROW } } else { target };
-    let mut s = Scheduler { nest, target, notes: Vec::new() };
+    let mut s = Scheduler { nest, target, parts: Vec::new(), wish, listed: Vec::new(), times: 1.0 };
     let work = parts.iter().map(|p| profile::work(std::slice::from_ref(p))).sum::<f64>();
     let body: Vec<Stmt> = parts.into_iter().flat_map(|p| s.statement(p, LoopKind::Par)).collect();
-    let Scheduler { mut nest, target: _, notes } = s;
+    let Scheduler { mut nest, parts, listed, target: _, wish: _, times: _ } = s;
     nest.body = body;
     let all_par = nest.body.iter().all(|s| matches!(s, Stmt::For { kind: LoopKind::Par, .. }));
     if !all_par || work < WORK_MIN || !dependent_statements(&nest).is_empty() {
         run_once(&mut nest);
     }
-    let main = notes.iter().max_by(|a, b| a.work.total_cmp(&b.work));
-    let note = main.map_or("scalar", |n| &n.short).to_owned();
-    Scheduled { nest, note, why: notes.into_iter().map(|n| n.long).collect() }
+    let mut scheduled = Scheduled { nest, note: "scalar".to_owned(), parts };
+    if let Some(main) = scheduled.main() {
+        scheduled.note = scheduled.parts[main].note.clone();
+    }
+    (scheduled, listed)
 }
 
 /// Whether a nest holds what only Cranelift's road computes: powers.
@@ -176,17 +261,15 @@ fn wrap(dims: &[Dim], body: Vec<Stmt>) -> Vec<Stmt> {
     dims.iter().rev().fold(body, around)
 }
 
-/// What was decided on one part, and how much it works.
-struct Note {
-    work: f64,
-    short: String,
-    long: String,
-}
-
 struct Scheduler<'t> {
     nest: Nest,
     target: &'t Target,
-    notes: Vec<Note>,
+    parts: Vec<Part>,
+    wish: Wish<'t>,
+    /// Candidates of the part that was asked for.
+    listed: Vec<(String, Cycles)>,
+    /// Turns of the loops around the present statement.
+    times: f64,
 }
 
 impl Scheduler<'_> {
@@ -197,16 +280,21 @@ impl Scheduler<'_> {
         each(&body, &mut |s| perfect &= !matches!(s, Stmt::For { kind: LoopKind::Free, .. }));
         if !dims.is_empty() && perfect {
             let profile = profile::Profile::of(&self.nest, &body);
-            let plan = plan::plan(&dims, &profile, self.target);
-            let (short, long) = plan.describe(&self.nest, &dims, &profile, self.target);
+            let plan = self.plan(&dims, &profile);
+            let (note, why) = plan.describe(&self.nest, &dims, &profile, self.target);
             let turns: f64 = dims.iter().map(|d| d.extent as f64).product();
-            self.notes.push(Note { work: profile.work * turns, short, long });
+            let cycles = plan::predict(&dims, &profile, &plan, self.target).times(self.times);
+            let work = profile.work * turns * self.times;
+            self.parts.push(Part { note, why, plan: plan.text(), work, cycles });
             return emit::emit(&mut self.nest, &dims, &body, &plan, outer);
         }
         // Loops inside are scheduled for themselves; around them the loop to share out goes outermost.
         let first = plan::shared_loop(dims.iter().map(|d| d.extent));
         let shared = first.map(|at| dims.remove(at));
+        let turns: f64 = dims.iter().chain(&shared).map(|d| d.extent as f64).product();
+        self.times *= turns;
         let mut out: Vec<Stmt> = body.into_iter().flat_map(|s| self.inner(s)).collect();
+        self.times /= turns;
         for d in dims.iter().rev() {
             out = vec![Stmt::For { var: d.var, extent: d.extent, kind: LoopKind::Free, body: out }];
         }
@@ -216,10 +304,33 @@ impl Scheduler<'_> {
         out
     }
 
+    /// The plan of the part that comes next.
+    fn plan(&mut self, dims: &[Dim], profile: &profile::Profile) -> plan::Plan {
+        let number = self.parts.len();
+        if self.wish.list == Some(number) {
+            let all = plan::candidates(dims, profile, self.target, CANDIDATES_MAX);
+            let line =
+                |p: &plan::Plan| (p.text(), plan::predict(dims, profile, p, self.target).times(self.times));
+            self.listed = all.iter().map(line).collect();
+        }
+        let wished = self.wish.choice.filter(|c| c.part == number).and_then(|choice| {
+            let all = plan::candidates(dims, profile, self.target, CANDIDATES_MAX);
+            all.into_iter().find(|p| p.text() == choice.plan)
+        });
+        wished.unwrap_or_else(|| plan::plan(dims, profile, self.target))
+    }
+
     fn inner(&mut self, mut s: Stmt) -> Vec<Stmt> {
         match &mut s {
             Stmt::For { kind: LoopKind::Free, .. } => self.statement(s, LoopKind::Free),
-            Stmt::For { body: list, .. } | Stmt::If { then: list, .. } => {
+            Stmt::For { body: list, extent, var: _, kind: _ } => {
+                let turns = *extent as f64;
+                self.times *= turns;
+                *list = std::mem::take(list).into_iter().flat_map(|s| self.inner(s)).collect();
+                self.times /= turns;
+                vec![s]
+            }
+            Stmt::If { then: list, conds: _ } => {
                 *list = std::mem::take(list).into_iter().flat_map(|s| self.inner(s)).collect();
                 vec![s]
             }

@@ -1,7 +1,8 @@
-//! Decisions on one perfect nest. In: its independent loops, its profile, the target; out: a [`Plan`]. Costs are rough
-//! cycles of a core that does two multiply-adds and two loads a cycle and waits four cycles for a sum.
+//! Decisions on one perfect nest. In: its independent loops, its profile, the target; out: a [`Plan`]. What it costs
+//! is the business of [`super::cost`].
 
 use super::cache;
+use super::cost::{self, Cycles, GATHER, Hot, vectors};
 use super::profile::{Profile, Use};
 use super::{Dim, SHARES_MIN, Target};
 use crate::loops::{LANES, Nest, Var};
@@ -14,15 +15,6 @@ const VECTORS_MAX: usize = 4;
 
 /// Most copies of a body with different tile sizes.
 const COPIES_MAX: usize = 4;
-
-/// Elements that stay in the nearest cache.
-const NEAR: f64 = 4096.0;
-
-/// Cycles per lane of a load from scattered places, put together.
-const GATHER: f64 = 1.5;
-
-/// Elements that come from the next cache in a cycle.
-const FAR: f64 = 8.0;
 
 /// A run of equal tiles along one loop: turn `t` of `count`, element `j` of `jam`, lane `l` of `lanes` stand for
 /// `first + (jam * t + j) * lanes + l`.
@@ -72,6 +64,56 @@ pub(super) fn plan(dims: &[Dim], p: &Profile, target: &Target) -> Plan {
     plan
 }
 
+/// How much more than the best of all a candidate may cost.
+const SLACK: f64 = 1.6;
+
+/// Orders of the loops beside the best one, for each of so many best tiles.
+const ORDERS: (usize, usize) = (2, 3);
+
+/// Plans that are worth trying on the machine, [`plan`]'s own first, at most `most`: other tiles in the best order for each,
+/// and for the best tiles other orders. All compute the same bits.
+pub(super) fn candidates(dims: &[Dim], p: &Profile, target: &Target, most: usize) -> Vec<Plan> {
+    let own = plan(dims, p, target);
+    let mut tilings: Vec<(f64, Option<Tiled>, Vec<Tiled>)> = Vec::new();
+    let vector = vector_loop(dims, p, target);
+    if p.reduces() {
+        let mut least = f64::INFINITY;
+        each_tiling(dims, p, vector, target, &mut |cost, _, _, _| least = least.min(cost));
+        each_tiling(dims, p, vector, target, &mut |cost, lanes, pair, sizes| {
+            if cost <= SLACK * least {
+                tilings.push((cost, lanes.clone(), tiled(pair, sizes)));
+            }
+        });
+        tilings.sort_by(|a, b| a.0.total_cmp(&b.0));
+    } else if let Some(v) = vector {
+        let runs = |vectors| Some((v, lane_runs(dims[v].extent, vectors, target.lanes)));
+        tilings.extend([1, 2, 4].map(|vectors| (0.0, runs(vectors), Vec::new())));
+    }
+    let mut found = vec![own];
+    let put = |plan: Plan, found: &mut Vec<Plan>| {
+        if found.len() < most && !found.contains(&plan) {
+            found.push(plan);
+        }
+    };
+    let (more, of) = ORDERS;
+    for order in orders(dims, p, &found[0], 1 + more) {
+        put(Plan { order, ..found[0].clone() }, &mut found);
+    }
+    for (n, (_, lanes, tiles)) in tilings.into_iter().enumerate() {
+        let plan = Plan { lanes, tiles, order: Vec::new() };
+        for order in orders(dims, p, &plan, if n < of { 1 + more } else { 1 }) {
+            put(Plan { order, ..plan.clone() }, &mut found);
+        }
+    }
+    found
+}
+
+/// What a plan takes on one core.
+pub(super) fn predict(dims: &[Dim], p: &Profile, plan: &Plan, target: &Target) -> Cycles {
+    let ways: Vec<cache::Way> = plan.order.iter().map(|a| plan.way(dims, a)).collect();
+    cost::predict(dims, p, plan, &ways, target)
+}
+
 /// Which of several loops to share out: the first of enough turns, else the longest.
 pub(super) fn shared_loop(extents: impl Iterator<Item = usize> + Clone) -> Option<usize> {
     let long = extents.clone().position(|e| e >= SHARES_MIN);
@@ -107,7 +149,7 @@ fn vector_loop(dims: &[Dim], p: &Profile, target: &Target) -> Option<usize> {
     best.map(|(i, _)| i)
 }
 
-fn is_gather(u: &Use, v: Var) -> bool {
+pub(super) fn is_gather(u: &Use, v: Var) -> bool {
     !u.stores && !(0..=1).contains(&u.at.coefficient(v))
 }
 
@@ -118,17 +160,29 @@ fn unrolled(dims: &[Dim], p: &Profile, vector: Option<usize>, target: &Target) -
     Some((v, lane_runs(dims[v].extent, vectors, target.lanes)))
 }
 
-/// A load of the innermost loops, as tiles see it.
-struct Hot {
-    /// Whether it moves with the lanes and with each tiled loop.
-    with: [bool; 3],
-    scattered: bool,
-    /// Elements of a tile that it reads through the serial loops, lanes and tiled loops aside.
-    through: f64,
-}
-
 /// Register tiles: the loops and sizes of least cost.
 fn tiles(dims: &[Dim], p: &Profile, vector: Option<usize>, target: &Target) -> (Option<Tiled>, Vec<Tiled>) {
+    let mut best: Option<(f64, Option<Tiled>, Vec<Tiled>)> = None;
+    each_tiling(dims, p, vector, target, &mut |cost, lanes, pair, sizes| {
+        if best.as_ref().is_none_or(|(least, ..)| cost < *least * 0.999) {
+            best = Some((cost, lanes.clone(), tiled(pair, sizes)));
+        }
+    });
+    best.map_or((None, Vec::new()), |(_, lanes, tiles)| (lanes, tiles))
+}
+
+fn tiled(pair: &[usize], sizes: [&[Run]; 2]) -> Vec<Tiled> {
+    pair.iter().copied().zip(sizes.map(<[Run]>::to_vec)).collect()
+}
+
+/// Calls `f` for each register tile that fits: its cost, lanes, tiled loops and how each of these is cut.
+fn each_tiling(
+    dims: &[Dim],
+    p: &Profile,
+    vector: Option<usize>,
+    target: &Target,
+    f: &mut dyn FnMut(f64, &Option<Tiled>, &[usize], [&[Run]; 2]),
+) {
     let mut others: Vec<usize> =
         (0..dims.len()).filter(|i| Some(*i) != vector && !p.steered_by(dims[*i].var)).collect();
     // Among equals, neighbours in memory first.
@@ -146,13 +200,12 @@ fn tiles(dims: &[Dim], p: &Profile, vector: Option<usize>, target: &Target) -> (
             (1..=most).map(|vectors| Some((v, lane_runs(dims[v].extent, vectors, target.lanes)))).collect()
         }
     };
-    let mut best: Option<(f64, Option<Tiled>, Vec<Tiled>)> = None;
     for pair in pairs {
         let mut on = [vector, None, None];
         for (slot, d) in on[1..].iter_mut().zip(&pair) {
             *slot = Some(*d);
         }
-        let hot: Vec<Hot> = p.hot_loads().map(|u| hot(u, dims, p, on)).collect();
+        let hot: Vec<Hot> = p.hot_loads().map(|u| Hot::of(u, dims, p, on)).collect();
         let sizes: Vec<Vec<Vec<Run>>> = pair.iter().map(|d| splits(dims[*d].extent)).collect();
         let none = vec![vec![Run { first: 0, count: 1, jam: 1, lanes: 1 }]];
         for first in sizes.first().unwrap_or(&none) {
@@ -169,34 +222,19 @@ fn tiles(dims: &[Dim], p: &Profile, vector: Option<usize>, target: &Target) -> (
                     if !(fits && copies <= COPIES_MAX || widest == [1, 1, 1]) {
                         continue;
                     }
-                    let cost =
-                        cost(p, &hot, runs, target) * (1.0 + 0.005 * copies as f64) * outside(dims, on);
-                    if best.as_ref().is_none_or(|(least, ..)| cost < *least * 0.999) {
-                        let tiled = pair.iter().copied().zip([first.clone(), second.clone()]);
-                        best = Some((cost, lane.clone(), tiled.collect()));
-                    }
+                    let cost = cost::tiles(p, &hot, runs, target).0
+                        * (1.0 + 0.005 * copies as f64)
+                        * outside(dims, on);
+                    f(cost, lane, &pair, [first, second]);
                 }
             }
         }
     }
-    best.map_or((None, Vec::new()), |(_, lanes, tiles)| (lanes, tiles))
 }
 
 /// Turns of the loops outside of a tile.
-fn outside(dims: &[Dim], on: [Option<usize>; 3]) -> f64 {
+pub(super) fn outside(dims: &[Dim], on: [Option<usize>; 3]) -> f64 {
     (0..dims.len()).filter(|i| !on.contains(&Some(*i))).map(|i| dims[i].extent as f64).product()
-}
-
-fn hot(u: &Use, dims: &[Dim], p: &Profile, on: [Option<usize>; 3]) -> Hot {
-    let with = on.map(|d| d.is_some_and(|d| u.at.has(dims[d].var)));
-    let scattered = on[0].is_some_and(|d| is_gather(u, dims[d].var));
-    let through = p.serial.iter().filter(|(i, _)| u.at.has(*i)).map(|(_, e)| *e as f64).product();
-    Hot { with, scattered, through }
-}
-
-/// Vectors, or elements, that a tile of a run has along its loop.
-fn vectors(r: &Run, target: &Target) -> usize {
-    r.jam * r.lanes.div_ceil(target.lanes)
 }
 
 /// Vector registers that a tile keeps busy: its sums, what its other loads share, the load with the most different places
@@ -208,32 +246,6 @@ fn registers(p: &Profile, hot: &[Hot], size: [usize; 3]) -> usize {
     let most = hot.iter().map(distinct).max().unwrap_or(0);
     let scratch = if p.contraction { 1 } else { 3 };
     sums + all - most + scratch
-}
-
-fn cost(p: &Profile, hot: &[Hot], runs: [&[Run]; 3], target: &Target) -> f64 {
-    let mut sum = 0.0;
-    for l in runs[0] {
-        for t in runs[1] {
-            for s in runs[2] {
-                let size = [vectors(l, target) as f64, t.jam as f64, s.jam as f64];
-                let work = size[0] * size[1] * size[2];
-                let (mut loads, mut far) = (0.0, 0.0);
-                for h in hot {
-                    let times: f64 = h.with.iter().zip(size).map(|(w, n)| if *w { n } else { 1.0 }).product();
-                    let lanes = if h.with[0] { l.lanes.min(target.lanes) as f64 } else { 1.0 };
-                    loads += times * if h.scattered && l.lanes > 1 { GATHER * lanes } else { 1.0 };
-                    // What does not stay in the nearest cache from one tile to the next streams by.
-                    if h.through * times * lanes > NEAR {
-                        far += times * lanes;
-                    }
-                }
-                let busy = (p.hot_ops.max(1.0) * work / 2.0).max(loads / 2.0).max(far / FAR);
-                let cycles = p.hot * (busy.max(4.0) + 0.5) + 10.0 + 2.0 * work;
-                sum += cycles * (l.count * t.count * s.count) as f64;
-            }
-        }
-    }
-    sum
 }
 
 /// All ways to cut a loop into tiles of nearly equal sizes, larger tiles first.
@@ -288,41 +300,26 @@ fn lane_runs(extent: usize, vectors: usize, lanes: usize) -> Vec<Run> {
 /// All loops outside of the tile. Where nothing is summed, as the output lies in memory; else in the order that fetches least
 /// from afar (see [`cache`]). The outermost has turns enough to share out.
 fn order(dims: &[Dim], p: &Profile, plan: &Plan) -> Vec<Axis> {
+    orders(dims, p, plan, 1).into_iter().next().unwrap_or_default()
+}
+
+/// The best such orders, at most `most`, the best first.
+fn orders(dims: &[Dim], p: &Profile, plan: &Plan, most: usize) -> Vec<Vec<Axis>> {
     let tiled = |i: usize| plan.lanes.iter().chain(&plan.tiles).any(|(d, _)| *d == i);
     let mut axes: Vec<Axis> = (0..dims.len()).filter(|i| !tiled(*i)).map(Axis::Plain).collect();
     axes.extend(plan.lanes.as_ref().map(|_| Axis::Lanes));
     axes.extend((0..plan.tiles.len()).map(Axis::Tile));
-    let dim = |a: &Axis| match a {
-        Axis::Plain(i) => *i,
-        Axis::Lanes => plan.lanes.as_ref().map_or(0, |l| l.0),
-        Axis::Tile(t) => plan.tiles[*t].0,
+    axes.sort_by_key(|a| std::cmp::Reverse(stored_apart(dims[plan.dim(a)].var, p)));
+    let ways: Vec<cache::Way> = axes.iter().map(|a| plan.way(dims, a)).collect();
+    let all = if p.reduces() { cache::orders(&ways, p, most) } else { vec![(0..ways.len()).collect()] };
+    let whole = |mut order: Vec<usize>| -> Vec<Axis> {
+        if let Some(shared) = shared_loop(order.iter().map(|i| ways[*i].turns)) {
+            let first = order.remove(shared);
+            order.insert(0, first);
+        }
+        order.into_iter().map(|i| axes[i]).collect()
     };
-    let runs = |a: &Axis| match a {
-        Axis::Plain(_) => None,
-        Axis::Lanes => plan.lanes.as_ref().map(|l| &l.1),
-        Axis::Tile(t) => Some(&plan.tiles[*t].1),
-    };
-    axes.sort_by_key(|a| std::cmp::Reverse(stored_apart(dims[dim(a)].var, p)));
-    let ways: Vec<cache::Way> = axes
-        .iter()
-        .map(|a| {
-            let Dim { var, extent } = dims[dim(a)];
-            match runs(a) {
-                None => cache::Way { var, turns: extent, step: 1, within: 1 },
-                Some(runs) => {
-                    let size = runs.iter().map(|r| r.jam * r.lanes).max().unwrap_or(1);
-                    cache::Way { var, turns: runs.iter().map(|r| r.count).sum(), step: size, within: size }
-                }
-            }
-        })
-        .collect();
-    let order = if p.reduces() { cache::order(&ways, p) } else { (0..ways.len()).collect() };
-    let mut order: Vec<usize> = order;
-    if let Some(shared) = shared_loop(order.iter().map(|i| ways[*i].turns)) {
-        let first = order.remove(shared);
-        order.insert(0, first);
-    }
-    order.into_iter().map(|i| axes[i]).collect()
+    all.into_iter().map(whole).collect()
 }
 
 /// How far apart the results of neighbouring turns are stored.
@@ -331,6 +328,46 @@ fn stored_apart(v: Var, p: &Profile) -> u64 {
 }
 
 impl Plan {
+    /// The loop, by number, that an axis runs over.
+    fn dim(&self, axis: &Axis) -> usize {
+        match axis {
+            Axis::Plain(i) => *i,
+            Axis::Lanes => self.lanes.as_ref().map_or(0, |l| l.0),
+            Axis::Tile(t) => self.tiles[*t].0,
+        }
+    }
+
+    fn way(&self, dims: &[Dim], axis: &Axis) -> cache::Way {
+        let runs = match axis {
+            Axis::Plain(_) => None,
+            Axis::Lanes => self.lanes.as_ref().map(|l| &l.1),
+            Axis::Tile(t) => Some(&self.tiles[*t].1),
+        };
+        let Dim { var, extent } = dims[self.dim(axis)];
+        match runs {
+            None => cache::Way { var, turns: extent, step: 1, within: 1 },
+            Some(runs) => {
+                let size = runs.iter().map(|r| r.jam * r.lanes).max().unwrap_or(1);
+                cache::Way { var, turns: runs.iter().map(|r| r.count).sum(), step: size, within: size }
+            }
+        }
+    }
+
+    /// On one line, enough to tell it from other plans of the same nest: loops by number with sizes of tiles, lanes first, and
+    /// the order: `l1x32 t3x6 : 0 l t0`.
+    pub(super) fn text(&self) -> String {
+        let widest = |t: &Tiled| t.1.iter().map(|r| r.jam * r.lanes).max().unwrap_or(1);
+        let lanes = self.lanes.iter().map(|l| format!("l{}x{}", l.0, widest(l)));
+        let tiles = self.tiles.iter().map(|t| format!("t{}x{}", t.0, widest(t)));
+        let order = self.order.iter().map(|a| match a {
+            Axis::Plain(i) => i.to_string(),
+            Axis::Lanes => "l".to_owned(),
+            Axis::Tile(t) => format!("t{t}"),
+        });
+        let words: Vec<String> = lanes.chain(tiles).chain(std::iter::once(":".into())).chain(order).collect();
+        words.join(" ")
+    }
+
     /// In few words for a table, and in a sentence.
     pub(super) fn describe(
         &self,
@@ -368,12 +405,7 @@ impl Plan {
             long.push(format!("tiles along {} ({} of {})", name(t.0), widest(t), dims[t.0].extent));
         }
         if let Some(first) = self.order.first() {
-            let d = match first {
-                Axis::Plain(i) => Some(*i),
-                Axis::Lanes => self.lanes.as_ref().map(|(d, _)| *d),
-                Axis::Tile(t) => Some(self.tiles[*t].0),
-            };
-            long.extend(d.map(|d| format!("shared out over {}", name(d))));
+            long.push(format!("shared out over {}", name(self.dim(first))));
         }
         (short, long.join(", "))
     }

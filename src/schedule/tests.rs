@@ -97,7 +97,7 @@ fn convolutions_get_register_tiles() {
             let s = schedule(conv(o, i, grid, k, stride), target);
             assert_eq!(verify(&s.nest), Ok(()));
             assert!(s.nest.bufs.iter().all(|b| b.block.is_none()));
-            eprintln!("{o} {i} {grid:?} {k} {} {:?} {note}", s.note, s.why);
+            eprintln!("{o} {i} {grid:?} {k} {} {:?} {note}", s.note, s.parts);
         }
     }
 }

@@ -1,17 +1,19 @@
 //! From a graph to a program that only lacks machine code: passes, lowering, schedules, places. The four calls below are the
 //! middle of the compiler's road, in order; [`Timer`] says what each took.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::error::{Bug, CompileError};
+use super::options::Options;
 use crate::graph::patch::Work;
 use crate::graph::{Graph, ValueId};
-use crate::loops::Buf;
 use crate::loops::pointwise::pointwise;
+use crate::loops::{Buf, Nest};
 use crate::lower::memory::{Memory, Place, memory};
 use crate::lower::{Step, lower};
-use crate::passes::{self, Level};
-use crate::schedule::{Scheduled, Target, schedule};
+use crate::passes;
+use crate::schedule::{Choice, Scheduled, Target, schedule, schedule_as};
 use crate::tensor::array::for_each_index;
 
 /// A program without code.
@@ -25,6 +27,45 @@ pub struct Assembled {
     pub nests: Vec<Scheduled>,
     /// Where values lie.
     pub memory: Memory,
+}
+
+/// How a program is made of a graph.
+#[derive(Clone, Debug, Default)]
+pub struct Recipe {
+    /// What the passes are told.
+    pub passes: passes::Settings,
+    /// Plans that were measured to be the fastest, by [`nest_key`].
+    pub plans: BTreeMap<u128, Choice>,
+}
+
+impl Recipe {
+    /// What options say, nothing measured.
+    pub fn plain(options: &Options) -> Self {
+        let passes = passes::Settings { exact: options.exact, ..options.level.into() };
+        Self { passes, plans: BTreeMap::new() }
+    }
+
+    /// The nest of a step, scheduled.
+    pub fn schedule(&self, nest: &Nest, target: &Target) -> Scheduled {
+        let choice = if self.plans.is_empty() { None } else { self.plans.get(&nest_key(nest)) };
+        match choice {
+            Some(choice) => schedule_as(nest.clone(), target, choice),
+            None => schedule(nest.clone(), target),
+        }
+    }
+}
+
+/// What tells a nest from others that do something else, names aside.
+pub fn nest_key(nest: &Nest) -> u128 {
+    let bufs: Vec<_> = nest.bufs.iter().map(|b| (&b.dims, b.base, b.len, b.writable, b.block)).collect();
+    hash(&format!("{bufs:?} {:?} {} {:?}", nest.tables, nest.regs, nest.body))
+}
+
+/// FNV-1a in 128 bits.
+pub fn hash(text: &str) -> u128 {
+    let start = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+    let prime = 0x0000_0000_0100_0000_0000_0000_0000_013b;
+    text.bytes().fold(start, |h: u128, b| (h ^ u128::from(b)).wrapping_mul(prime))
 }
 
 /// Phases of a compilation with the time each took.
@@ -64,13 +105,13 @@ impl Timer {
 /// [`CompileError`] for what only a bug of the compiler can cause, or a network that memory cannot hold.
 pub fn assemble(
     graph: Graph,
-    level: Level,
+    recipe: &Recipe,
     target: &Target,
     timer: &mut Timer,
 ) -> Result<Assembled, CompileError> {
-    let mut work = timer.time("passes", || passes::run(graph, level))?;
+    let mut work = timer.time("passes", || passes::run(graph, &recipe.passes))?;
     let mut steps = timer.time("lower", || lower(&work.graph))?;
-    let all = |steps: &[Step]| steps.iter().map(|s| schedule(s.nest.clone(), target)).collect();
+    let all = |steps: &[Step]| steps.iter().map(|s| recipe.schedule(&s.nest, target)).collect();
     let mut nests: Vec<Scheduled> = timer.time("schedule", || all(&steps));
     let clashing = clashing(&work.graph, &steps, &nests);
     if !clashing.is_empty() {

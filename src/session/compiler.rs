@@ -4,10 +4,11 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use super::assemble::{Timer, assemble};
+use super::assemble::{Recipe, Timer, assemble};
 use super::error::CompileError;
-use super::model::Model;
+use super::model::{Made, Model};
 use super::options::{Options, THREADS_MAX};
+use super::tune::{self, Tuned};
 use crate::ast;
 use crate::graph::Graph;
 use crate::resolve::{self, Loader, Network, NoFiles, ParseFn, Program};
@@ -154,12 +155,17 @@ impl Compiler {
             }
         }
         let target = Target::of(&options.isa);
-        let mut program = assemble(source.clone(), options.level, &target, &mut timer)?;
+        let (recipe, tuned) = match &options.tune {
+            Some(tune) => timer.time("tune", || tune::recipe(&source, options, tune))?,
+            None => (Recipe::plain(options), Tuned::default()),
+        };
+        let mut program = assemble(source.clone(), &recipe, &target, &mut timer)?;
         let nests: Vec<_> = program.nests.iter_mut().map(|n| std::mem::take(&mut n.nest)).collect();
         let code = timer.time("codegen", || crate::codegen::compile(&nests, &options.isa));
         for (slot, nest) in program.nests.iter_mut().zip(nests) {
             slot.nest = nest;
         }
-        Model::new(source, program, code?, options.clone(), timer)
+        let made = Made { recipe, tuned, options: options.clone(), timer };
+        Model::new(source, program, code?, made)
     }
 }

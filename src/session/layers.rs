@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::model::{Compiled, Model};
+use super::tune::Tuned;
 use crate::facts::{Facts, Row, facts};
 use crate::graph::ValueId;
 
@@ -17,6 +18,8 @@ pub struct Report {
     pub facts: Facts,
     /// Memory and code.
     pub sizes: Sizes,
+    /// What measurements chose; nothing unless options ask for it.
+    pub tuned: Tuned,
     /// Phases of the compilation in order, with their times.
     pub phases: Vec<(&'static str, Duration)>,
 }
@@ -64,6 +67,7 @@ impl Model {
                 code: compiled.code.size(),
                 steps: compiled.run.len(),
             },
+            tuned: compiled.tuned.clone(),
             phases: compiled.timer.phases.clone(),
         }
     }

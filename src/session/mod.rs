@@ -29,6 +29,7 @@ pub mod simulate;
 mod state_tests;
 #[cfg(test)]
 mod tests;
+pub mod tune;
 pub mod weights;
 
 pub use crate::facts::{AxisField, Facts, Row, facts};
@@ -46,4 +47,5 @@ pub use model::Model;
 pub use observe::StepCheck;
 pub use options::Options;
 pub use ports::{Outputs, Port};
+pub use tune::{Tune, Tuned};
 pub use weights::{WeightInfo, WeightSource};

@@ -4,10 +4,11 @@
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use super::assemble::{Assembled, Timer};
+use super::assemble::{Assembled, Recipe, Timer};
 use super::error::{CompileError, RunError};
 use super::options::Options;
 use super::ports::{Outputs, Port, arrange_all};
+use super::tune::Tuned;
 use crate::codegen::Code;
 use crate::graph::{Def, Graph};
 use crate::lower::memory::Place;
@@ -39,9 +40,19 @@ pub(super) struct Compiled {
     pub(super) run_steps: Vec<usize>,
     pub(super) run: Program,
     pub(super) options: Options,
+    pub(super) recipe: Recipe,
+    pub(super) tuned: Tuned,
     pub(super) timer: Timer,
     pub(super) inputs: Vec<Port>,
     pub(super) outputs: Vec<Port>,
+}
+
+/// How a program came to be.
+pub(super) struct Made {
+    pub(super) recipe: Recipe,
+    pub(super) tuned: Tuned,
+    pub(super) options: Options,
+    pub(super) timer: Timer,
 }
 
 impl std::fmt::Debug for Model {
@@ -56,9 +67,9 @@ impl Model {
         source: Graph,
         program: Assembled,
         code: Code,
-        options: Options,
-        timer: Timer,
+        made: Made,
     ) -> Result<Self, CompileError> {
+        let Made { recipe, tuned, options, timer } = made;
         let (load, _) = machine_program(&program, &code, true)?;
         let (run, run_steps) = machine_program(&program, &code, false)?;
         let executor: Arc<dyn Executor + Send + Sync> = match options.threads {
@@ -67,14 +78,36 @@ impl Model {
         };
         let inputs = source.inputs.iter().map(|p| Port::of(&source, p)).collect();
         let outputs = source.outputs.iter().map(|p| Port::of(&source, p)).collect();
-        let compiled =
-            Compiled { source, program, code, load, run_steps, run, options, timer, inputs, outputs };
+        let compiled = Compiled {
+            source,
+            program,
+            code,
+            load,
+            run_steps,
+            run,
+            options,
+            recipe,
+            tuned,
+            timer,
+            inputs,
+            outputs,
+        };
         Ok(Self { compiled: Arc::new(compiled), store: Arc::default(), arenas: Arc::default(), executor })
     }
 
     /// The network's name.
     pub fn name(&self) -> &str {
         &self.compiled.source.name
+    }
+
+    /// What it was compiled with.
+    pub fn options(&self) -> &Options {
+        &self.compiled.options
+    }
+
+    /// What measurements chose; nothing unless options ask for it.
+    pub fn tuned(&self) -> &Tuned {
+        &self.compiled.tuned
     }
 
     /// What it takes.
@@ -85,6 +118,16 @@ impl Model {
     /// What it gives.
     pub fn outputs(&self) -> &[Port] {
         &self.compiled.outputs
+    }
+
+    /// What decides over the bits of a run beside program, weights and instruction set: nothing unless options ask for
+    /// convolutions by definition, or for algorithms by measurement. Equal texts, equal bits.
+    pub fn choices(&self) -> String {
+        let passes = &self.compiled.recipe.passes;
+        let exact = if passes.exact { "exact\n" } else { "" };
+        let measured =
+            passes.winograd.iter().map(|(layer, yes)| format!("minimal filtering {yes}: {layer}\n"));
+        exact.to_owned() + &measured.collect::<String>()
     }
 
     /// The same model on the caller's threads instead of its own; results stay the same bits.

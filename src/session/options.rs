@@ -1,6 +1,7 @@
 //! What a compilation is told. The defaults ask the processor what it offers and the system how many threads it runs; nothing
 //! else in the library does.
 
+use super::tune::Tune;
 use crate::kernels::isa::Isa;
 use crate::passes::Level;
 use crate::runtime::threads::parallelism;
@@ -23,6 +24,12 @@ pub struct Options {
     pub seed: u64,
     /// Which passes run.
     pub level: Level,
+    /// Whether every convolution is computed by its definition, without minimal filtering and without tables as dense layers:
+    /// slower, and what is not finite spreads as the definition says.
+    pub exact: bool,
+    /// Whether measurements on this machine choose tiles, orders of loops and algorithms, and where they are kept. `None`: the
+    /// cost model alone chooses. Another algorithm gives other bits.
+    pub tune: Option<Tune>,
     /// Whether errors come with edits that were tried on the whole program.
     pub fixes: bool,
 }
@@ -36,6 +43,8 @@ impl Default for Options {
             set: Vec::new(),
             seed: 0,
             level: Level::All,
+            exact: false,
+            tune: None,
             fixes: true,
         }
     }
@@ -74,6 +83,20 @@ impl Options {
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
+        self
+    }
+
+    /// Convolutions by their definition, or as is fastest.
+    #[must_use]
+    pub fn exact(mut self, exact: bool) -> Self {
+        self.exact = exact;
+        self
+    }
+
+    /// Choices by measurement.
+    #[must_use]
+    pub fn tune(mut self, tune: Tune) -> Self {
+        self.tune = Some(tune);
         self
     }
 

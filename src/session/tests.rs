@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::assemble::{Assembled, Timer, assemble};
+use super::assemble::{Assembled, Recipe, Timer, assemble};
 use super::simulate::simulate;
 use super::{Compiler, Model, Options};
 use crate::graph::eval::{Given, outputs};
@@ -71,7 +71,8 @@ fn seed_of(name: &str) -> usize {
 
 fn check(g: &Graph, level: Level) -> Assembled {
     let target = Target::NARROW;
-    let program = assemble(g.clone(), level, &target, &mut Timer::default())
+    let recipe = Recipe { passes: level.into(), ..Recipe::default() };
+    let program = assemble(g.clone(), &recipe, &target, &mut Timer::default())
         .unwrap_or_else(|e| panic!("{e}\n{}", crate::graph::print::summary(g)));
     let text = crate::graph::print::print(&program.work.graph);
     assert_eq!(crate::graph::parse::parse(&text).as_ref(), Ok(&program.work.graph), "the text parses back");

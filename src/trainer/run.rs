@@ -132,6 +132,7 @@ impl Trainer {
             Some(part) => Some(Loader::evaluation(&parts, part, &wants, plan.batch)?),
             None => None,
         };
+        let text = text + &step.choices() + &eval.choices();
         let fingerprint = fingerprint(&plan, &text, loader.samples());
         let architecture = (!network.imported).then(|| crate::session::weights::fingerprint(&plain));
         let (state, folder, stream) = (State::default(), None, None);

@@ -236,6 +236,10 @@ fn compare_engines(text: &str, r: &mut Random, pool: &Arc<Pool>) -> Result<(), S
     let others = [
         ("baseline", compile(Isa::baseline(), Level::All)?),
         ("without passes", compile(r.pick(&[&Isa::baseline(), &Isa::detect()]).clone(), Level::Needed)?),
+        ("exact", {
+            let exact = options.clone().isa(Isa::detect()).exact(true);
+            Compiler::new(exact).compile_text(text).map_err(|e| e.to_string())?
+        }),
         ("native", native),
     ];
     for (what, model) in others {

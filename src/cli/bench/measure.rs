@@ -15,35 +15,48 @@ const RUNS_MIN: usize = 3;
 /// More runs only take memory.
 const RUNS_MAX: usize = 1_000_000;
 
+/// Most times of one step that are kept.
+const TIMES_MAX: usize = 1 << 12;
+
 /// Times of a model.
 pub(super) struct Measured {
     /// Of whole runs, shortest first, in seconds.
     pub runs: Vec<f64>,
-    /// The steps in order, each with its least time.
-    pub steps: Vec<StepTime>,
+    /// The steps in order.
+    pub steps: Vec<Step>,
+}
+
+/// A step of a run, with its least time, and its times, shortest first, in seconds.
+pub(super) struct Step {
+    pub step: StepTime,
+    pub times: Vec<f64>,
+}
+
+/// The time that a share `q` of all were faster than; `sorted` holds at least one.
+pub(super) fn quantile(sorted: &[f64], q: f64) -> f64 {
+    sorted[((sorted.len() - 1) as f64 * q).round() as usize]
 }
 
 impl Measured {
     /// The run that a share `q` of all were faster than, in seconds.
     pub(super) fn quantile(&self, q: f64) -> f64 {
-        let at = ((self.runs.len() - 1) as f64 * q).round() as usize;
-        self.runs[at]
+        quantile(&self.runs, q)
     }
 
     /// Floating-point operations of a run, by the definitions of its operations.
     pub(super) fn flops(&self) -> u64 {
-        self.steps.iter().map(|s| s.flops).sum()
+        self.steps.iter().map(|s| s.step.flops).sum()
     }
 
     /// Seconds of the steps that compute, without those that only change a layout: what a layer costs inside of a network.
     pub(super) fn core(&self) -> f64 {
-        self.steps.iter().filter(|s| !s.moves).map(|s| s.time.as_secs_f64()).sum()
+        self.steps.iter().filter(|s| !s.step.moves).map(|s| s.times[0]).sum()
     }
 }
 
-/// Half of `time` for whole runs, half for runs that look at each step. Steps that `apart` names count in neither.
+/// Runs a model for about `time`. Steps that `apart` names count in nothing.
 pub(super) fn model(
-    mut model: Model,
+    model: Model,
     work: &Work,
     apart: &[String],
     seed: u64,
@@ -53,44 +66,102 @@ pub(super) fn model(
         model.inputs().iter().map(|port| (port.name.to_string(), filled(port, work, seed))).collect();
     let views: Vec<(&str, TensorView<'_>)> =
         inputs.iter().map(|(name, data)| (name.as_str(), TensorView::from(data))).collect();
-    let counted = |steps: Vec<StepTime>| -> Vec<StepTime> {
-        steps.into_iter().filter(|s| !apart.contains(&s.name)).collect()
-    };
-    let sum = |steps: &[StepTime]| steps.iter().map(|s| s.time.as_secs_f64()).sum::<f64>();
-    let mut once = whole(&model, &views);
+    let (mut runs, mut steps) = if model.is_stateful() {
+        stateful(model, &views, apart, time)
+    } else {
+        stateless(model, &views, apart, time)
+    }?;
+    runs.sort_by(f64::total_cmp);
+    for step in &mut steps {
+        step.times.sort_by(f64::total_cmp);
+        step.step.time = Duration::from_secs_f64(step.times[0]);
+    }
+    Ok(Measured { runs, steps })
+}
+
+/// Half of the time for whole runs, half for runs that look at each step.
+fn stateless(
+    mut model: Model,
+    views: &[(&str, TensorView<'_>)],
+    apart: &[String],
+    time: Duration,
+) -> Result<(Vec<f64>, Vec<Step>), Failure> {
+    let mut once = whole(&model, views);
     // The first run makes weights and touches memory.
-    if !model.is_stateful() {
+    once()?;
+    let mut runs = Vec::new();
+    repeat(time / 2, || {
+        runs.push(once()?);
+        Ok(())
+    })?;
+    drop(once);
+    let mut steps = Steps::new(apart);
+    repeat(time / 2, || steps.run(&mut model, views).map(drop))?;
+    Ok((runs, steps.steps))
+}
+
+/// Every run looks at each step: a training step is long beside that. Where steps do not count, a run is the sum of those that
+/// do.
+fn stateful(
+    mut model: Model,
+    views: &[(&str, TensorView<'_>)],
+    apart: &[String],
+    time: Duration,
+) -> Result<(Vec<f64>, Vec<Step>), Failure> {
+    let mut steps = Steps::new(apart);
+    // The first run makes weights and touches memory.
+    steps.run(&mut model, views)?;
+    steps.steps.clear();
+    let mut runs = Vec::new();
+    repeat(time, || {
+        let start = Instant::now();
+        let counted = steps.run(&mut model, views)?;
+        runs.push(if apart.is_empty() { start.elapsed().as_secs_f64() } else { counted });
+        Ok(())
+    })?;
+    Ok((runs, steps.steps))
+}
+
+/// Does `once` for about `time`, at least [`RUNS_MIN`] times.
+fn repeat(time: Duration, mut once: impl FnMut() -> Result<(), Failure>) -> Result<(), Failure> {
+    let begin = Instant::now();
+    for count in 0..RUNS_MAX {
+        if count >= RUNS_MIN && begin.elapsed() >= time {
+            break;
+        }
         once()?;
     }
-    let mut runs = Vec::new();
-    let begin = Instant::now();
-    while runs.len() < RUNS_MIN || begin.elapsed() < time / 2 && runs.len() < RUNS_MAX {
-        if model.is_stateful() {
-            break;
-        }
-        runs.push(once()?);
+    Ok(())
+}
+
+/// The steps that count, with their times so far.
+struct Steps<'a> {
+    apart: &'a [String],
+    steps: Vec<Step>,
+}
+
+impl<'a> Steps<'a> {
+    fn new(apart: &'a [String]) -> Self {
+        Self { apart, steps: Vec::new() }
     }
-    drop(once);
-    let mut steps: Vec<StepTime> = counted(model.run_timed_mut(&views).map_err(failed)?.1);
-    let begin = Instant::now();
-    let limit = if model.is_stateful() { time } else { time / 2 };
-    for count in 0..RUNS_MAX {
-        if count >= RUNS_MIN && begin.elapsed() >= limit {
-            break;
+
+    /// Runs once; the seconds of the steps that count.
+    fn run(&mut self, model: &mut Model, views: &[(&str, TensorView<'_>)]) -> Result<f64, Failure> {
+        let all = model.run_timed_mut(views).map_err(failed)?.1;
+        let counted: Vec<StepTime> = all.into_iter().filter(|s| !self.apart.contains(&s.name)).collect();
+        if self.steps.is_empty() {
+            self.steps = counted.iter().map(|s| Step { step: s.clone(), times: Vec::new() }).collect();
         }
-        let start = Instant::now();
-        let now = model.run_timed_mut(&views).map_err(failed)?.1;
-        if model.is_stateful() {
-            let whole = start.elapsed().as_secs_f64();
-            let now = counted(now.clone());
-            runs.push(if apart.is_empty() { whole } else { sum(&now) });
+        for (step, now) in self.steps.iter_mut().zip(&counted) {
+            let time = now.time.as_secs_f64();
+            if step.times.len() < TIMES_MAX {
+                step.times.push(time);
+            } else if time < step.times[0] {
+                step.times[0] = time;
+            }
         }
-        for (least, now) in steps.iter_mut().zip(counted(now)) {
-            least.time = least.time.min(now.time);
-        }
+        Ok(counted.iter().map(|s| s.time.as_secs_f64()).sum())
     }
-    runs.sort_by(f64::total_cmp);
-    Ok(Measured { runs, steps })
 }
 
 /// A closure that runs a network without state once, and gives the seconds that took.

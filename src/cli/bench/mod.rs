@@ -38,7 +38,7 @@ pub(super) fn run(args: &Bench, out: Out) -> Result<(), Failure> {
     let net = check::network(&checked, &args.program, path(args))?;
     let name = args.expression.clone().unwrap_or_else(|| net.name.to_string());
     let pass = args.pass.unwrap_or(if args.expression.is_some() { Pass::Forward } else { Pass::Infer });
-    let row = measured(args, name, pass, &compiler, net)?;
+    let row = measured(args, name, pass, &compiler, net, out)?;
     if let Some(path) = &args.trace {
         std::fs::write(path, show::trace(&row.measured)).map_err(|e| Failure::io(path.display(), &e))?;
     }
@@ -76,6 +76,7 @@ fn measured(
     pass: Pass,
     compiler: &Compiler,
     net: &Network,
+    out: Out,
 ) -> Result<Row, Failure> {
     let options = compiler.options();
     let which = match pass {
@@ -87,6 +88,7 @@ fn measured(
     let work = pass::work(net, which)
         .map_err(|e| Failure::Unusable(format!("`--pass {}` of `{name}`: {e}", label(pass))))?;
     let (model, apart) = work.compile(compiler, net).map_err(check::refused)?;
+    check::say_tuned(&model, out);
     let report = model.report();
     let compile = report.phases.iter().map(|p| p.1).sum();
     let arena = report.sizes.arena;

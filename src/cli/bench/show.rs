@@ -1,7 +1,7 @@
 //! A measurement as text, as JSON, and as a trace.
 
 use super::Row;
-use super::measure::Measured;
+use super::measure::{Measured, Step, quantile};
 use crate::cli::table::{Align, Table, bytes, grouped};
 
 /// Lines for a reader.
@@ -49,9 +49,9 @@ pub(super) fn profile(row: &Row) -> String {
         ("GFLOP/s", right),
         ("of peak", right),
     ]);
-    let total: f64 = row.measured.steps.iter().map(|s| s.time.as_secs_f64()).sum();
-    for step in &row.measured.steps {
-        let seconds = step.time.as_secs_f64();
+    let total: f64 = row.measured.steps.iter().map(|s| s.times[0]).sum();
+    for Step { step, times } in &row.measured.steps {
+        let seconds = times[0];
         let some = step.flops > 0 && seconds > 0.0;
         table.row(vec![
             step.name.clone(),
@@ -90,10 +90,13 @@ pub(super) fn json(row: &Row, profile: bool) -> String {
         "compile_ms": ms(row.compile.as_secs_f64()),
     });
     if profile {
-        let step = |s: &crate::session::profile::StepTime| {
+        let step = |s: &Step| {
+            let Step { step, times } = s;
             serde_json::json!({
-                "name": s.name, "kernel": s.note, "chunks": s.chunks, "flops": s.flops, "layout_only": s.moves,
-                "min_ms": ms(s.time.as_secs_f64()),
+                "name": step.name, "kernel": step.note, "chunks": step.chunks, "layout_only": step.moves,
+                "runs": times.len(), "min_ms": ms(times[0]), "median_ms": ms(quantile(times, 0.5)),
+                "p90_ms": ms(quantile(times, 0.9)), "flops": step.flops,
+                "gflops": step.flops as f64 / times[0].max(1e-9) / 1e9, "peak_gflops": row.peak / 1e9,
             })
         };
         value["steps"] = m.steps.iter().map(step).collect();
@@ -108,7 +111,8 @@ pub(super) fn trace(m: &Measured) -> String {
         .steps
         .iter()
         .map(|s| {
-            let length = s.time.as_secs_f64() * 1e6;
+            let length = s.times[0] * 1e6;
+            let s = &s.step;
             let event = serde_json::json!({
                 "name": s.name, "ph": "X", "ts": begin, "dur": length, "pid": 1, "tid": 1,
                 "args": { "kernel": s.note, "chunks": s.chunks, "flops": s.flops },

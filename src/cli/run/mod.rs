@@ -31,7 +31,7 @@ pub(super) fn run(args: &Run, out: Out) -> Result<(), Failure> {
     let checked = check::checked_for(&compiler, &args.file, &args.program, &hints, out)?;
     let net = check::network(&checked, &args.program, &args.file)?;
     one_stdin(args)?;
-    let mut model = check::model(&compiler, &checked, net)?;
+    let mut model = check::model(&compiler, &checked, net, out)?;
     // Names are matched before any file is read, so that a slip costs no time.
     let inputs = slots(model.inputs());
     let outputs = slots(model.outputs());

@@ -110,8 +110,10 @@ fn open(tuning: &Tuning, more: &[(String, String)], out: Out) -> Result<Trainer,
     let (_, plan) = Trainer::plan(&checked, net).map_err(wrong)?;
     let compiler = Compiler::new(options.batch(plan.batch));
     let checked = subject.check(&compiler, &text, tuning, Some(out))?;
-    let trainer = Trainer::new(&compiler, &checked, net, &places(&subject.file));
-    trainer.map_err(|e| failure(e, Some(&checked.sources), out))
+    let trainer = Trainer::new(&compiler, &checked, net, &places(&subject.file))
+        .map_err(|e| failure(e, Some(&checked.sources), out))?;
+    check::say_tuned(trainer.step_model(), out);
+    Ok(trainer)
 }
 
 /// Where data are looked for: paths beside the program; fetched sets in CNNC_DATA or the user's data folder.

@@ -42,7 +42,7 @@ fn of_program(args: &Weights, out: Out) -> Result<Found, Failure> {
     let compiler = Compiler::new(check::options(&args.program).threads(1).seed(args.seed));
     let checked = check::checked(&compiler, &args.file, &args.program, out)?;
     let net = check::network(&checked, &args.program, &args.file)?;
-    let mut model = check::model(&compiler, &checked, net)?;
+    let mut model = check::model(&compiler, &checked, net, out)?;
     if let Some(path) = &args.weights {
         load(&mut model, &crate::cli::train::weights_of(path), &[], out)?;
     }

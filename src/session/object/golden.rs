@@ -82,7 +82,9 @@ pub(super) fn model(
     values: &Values,
     host: &Isa,
 ) -> Result<Model, ObjectError> {
-    let options = compiler.options().clone().isa(host.clone());
+    let mut options = compiler.options().clone().isa(host.clone());
+    // As the object is: by the cost model alone.
+    options.tune = None;
     let mut model = Compiler::new(options).compile_graph(graph.clone())?;
     let mut weights: BTreeMap<String, Tensor> = BTreeMap::new();
     for info in model.weights() {

@@ -12,6 +12,7 @@ use crate::graph::Graph;
 use crate::kernels::isa::Isa;
 use crate::lower::memory::Place;
 use crate::lower::plan::ALIGN;
+use crate::session::assemble::Recipe;
 use crate::session::compiler::Compiler;
 
 pub(super) fn assembly(
@@ -27,7 +28,7 @@ pub(super) fn assembly(
     let mut built: Vec<(Built, usize)> = Vec::new();
     for isa in targets {
         let host = host_of(isa);
-        let mut program = Built::new(graph, compiler.options().level, isa)?;
+        let mut program = Built::new(graph, &Recipe::plain(compiler.options()), isa)?;
         program.load(values, &host)?;
         let at = shared(&mut weights, &program.packed.bytes);
         golden.add(isa, &host)?;

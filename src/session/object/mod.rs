@@ -57,7 +57,7 @@ pub struct Object {
 }
 
 impl Compiler {
-    /// Compiles `graph` ahead of time. `model` is the same net compiled for this machine, with the weights that the object gets.
+    /// Compiles `graph` ahead of time; never by measurements, whatever the options say. `model` is the same net compiled for this machine, with the weights that the object gets.
     ///
     /// # Errors
     /// [`ObjectError`] when settings contradict each other or memory is short.

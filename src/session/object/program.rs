@@ -7,10 +7,9 @@ use crate::graph::Graph;
 use crate::kernels::isa::Isa;
 use crate::loops::Nest;
 use crate::lower::memory::Place;
-use crate::passes::Level;
 use crate::runtime::arena::Storage;
 use crate::schedule::Target;
-use crate::session::assemble::{Assembled, Timer, assemble};
+use crate::session::assemble::{Assembled, Recipe, Timer, assemble};
 
 /// See the module.
 pub(super) struct Built {
@@ -20,8 +19,8 @@ pub(super) struct Built {
 }
 
 impl Built {
-    pub(super) fn new(graph: &Graph, level: Level, isa: &Isa) -> Result<Self, ObjectError> {
-        let program = assemble(graph.clone(), level, &Target::of(isa), &mut Timer::default())?;
+    pub(super) fn new(graph: &Graph, recipe: &Recipe, isa: &Isa) -> Result<Self, ObjectError> {
+        let program = assemble(graph.clone(), recipe, &Target::of(isa), &mut Timer::default())?;
         Ok(Self { program, packed: Packed::default() })
     }
 

@@ -21,6 +21,7 @@ use crate::kernels::isa::Isa;
 use crate::loops::Nest;
 use crate::lower::memory::Place;
 use crate::lower::plan::ALIGN;
+use crate::session::assemble::Recipe;
 use crate::session::compiler::Compiler;
 use crate::session::model::Model;
 use crate::tensor::layout::Layout;
@@ -72,14 +73,14 @@ pub(super) fn assembly(
     let step = training.step.source_graph();
     let values = net_values(graph, &begun, training.average)?;
     let (backward, seeds) = with_gradients(graph)?;
-    let level = compiler.options().level;
+    let recipe = Recipe::plain(compiler.options());
     let mut variants: Vec<Variant> = Vec::new();
     let run = |host: &Isa| rehearsal(compiler, graph, step, (&values, &begun), host);
     let mut golden = Golden::new(&run);
     let mut a = Assembly::default();
     let mut data: Vec<usize> = Vec::new();
     for isa in targets {
-        let built = |graph: &Graph| Built::new(graph, level, isa);
+        let built = |graph: &Graph| Built::new(graph, &recipe, isa);
         let (forward, backward, step) = (built(graph)?, built(&backward)?, built(step)?);
         let state = step.store(&begun, &host_of(isa))?;
         let bytes: Vec<u8> = state.as_slice().iter().flat_map(|x| x.to_le_bytes()).collect();

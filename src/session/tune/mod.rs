@@ -1,0 +1,301 @@
+//! Choices by measurement: for each distinct nest of a network a few plans that the scheduler lists are timed on this machine, and
+//! each layer that could be computed by minimal filtering is timed both ways. The fastest are kept in a folder, so that the
+//! next compilation of equal layers finds them.
+//!
+//! Everything is timed on one thread and kept without the number of threads, so that what a network computes does not depend on
+//! it. Plans change no bits; an algorithm does, and is part of [`Model::choices`](super::Model::choices).
+//! A winner that is unreadable, or of another compiler or processor, is not heeded.
+
+mod kept;
+mod meter;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::assemble::{Recipe, nest_key};
+use super::error::CompileError;
+use super::options::Options;
+use crate::graph::patch::Work;
+use crate::graph::{Def, Graph, ValueId};
+use crate::loops::Nest;
+use crate::lower::{Step, lower};
+use crate::ops::Op;
+use crate::ops::winograd::pays;
+use crate::passes::{self, Level, Settings, winograd_key};
+use crate::schedule::{Choice, Scheduled, Target, candidates, schedule, schedule_as};
+use kept::{Kept, Winner};
+
+pub use kept::machine;
+
+/// Whether and where winners are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tune {
+    /// The folder; made when something is first kept.
+    pub folder: PathBuf,
+    /// Whether what is not there yet is measured, which takes about 0.1 s for a layer, else only what is there is used.
+    pub measure: bool,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tuned {
+    /// Nests and algorithms whose winner was there.
+    pub found: usize,
+    /// Nests and algorithms that were measured.
+    pub measured: usize,
+    /// Where the winner is another than the cost model's choice.
+    pub changes: Vec<Change>,
+    /// What could not be read or written, a sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// A choice that differs from the cost model's.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// The first step that it is for.
+    pub name: String,
+    /// What the cost model chose.
+    pub from: String,
+    /// What is faster.
+    pub to: String,
+    /// By how much of the time of the model's choice; 0 if that is not known any more.
+    pub gain: f64,
+}
+
+/// A winner must be faster than the cost model's choice by this share: what measurements are sure of.
+const GAIN_MIN: f64 = 0.02;
+
+/// Nests of fewer cycles, about a microsecond, are not worth it.
+const CYCLES_MIN: f64 = 2e3;
+
+/// Nests with buffers of more elements, 1 GiB, are not measured.
+const ELEMENTS_MAX: usize = 1 << 28;
+
+/// Gives the seconds of each of several nests that compute the same.
+type Meter<'m> = dyn FnMut(&[Nest]) -> Result<Vec<f64>, CompileError> + 'm;
+
+/// How to compile `graph`, and what was measured or found for it.
+///
+/// # Errors
+/// [`CompileError`] as any compilation; files are no reason to fail.
+pub(super) fn recipe(graph: &Graph, options: &Options, tune: &Tune) -> Result<(Recipe, Tuned), CompileError> {
+    let isa = &options.isa;
+    recipe_by(graph, options, tune, &mut |nests| meter::seconds(nests, isa))
+}
+
+fn recipe_by(
+    graph: &Graph,
+    options: &Options,
+    tune: &Tune,
+    meter: &mut Meter<'_>,
+) -> Result<(Recipe, Tuned), CompileError> {
+    let mut recipe = Recipe::plain(options);
+    let mut tuner = Tuner {
+        kept: Kept::new(&tune.folder, &options.isa),
+        measure: tune.measure,
+        target: Target::of(&options.isa),
+        meter,
+        tuned: Tuned::default(),
+        plans: BTreeMap::new(),
+    };
+    if !options.exact && options.level != Level::Needed {
+        recipe.passes.winograd = tuner.algorithms(graph, &recipe.passes)?;
+    }
+    for step in Lowered::of(graph, &recipe.passes)?.steps.iter().filter(|s| !s.at_load) {
+        tuner.seconds(&step.nest)?;
+        let key = nest_key(&step.nest);
+        let Some(Some(winner)) = tuner.plans.get(&key) else { continue };
+        let (Some(choice), false) = (Choice::parse(&winner.line), recipe.plans.contains_key(&key)) else {
+            continue;
+        };
+        let before = schedule(step.nest.clone(), &tuner.target);
+        let after = schedule_as(step.nest.clone(), &tuner.target, &choice);
+        if before != after {
+            let of = |s: &Scheduled| {
+                let plan = s.parts.get(choice.part).map_or("", |p| p.plan.as_str());
+                format!("{} [{plan}]", s.note)
+            };
+            let (name, from, to) = (step.nest.name.clone(), of(&before), of(&after));
+            tuner.tuned.changes.push(Change { name, from, to, gain: winner.gain });
+            recipe.plans.insert(key, choice);
+        }
+    }
+    Ok((recipe, tuner.tuned))
+}
+
+/// A graph down to its nests.
+struct Lowered {
+    work: Work,
+    steps: Vec<Step>,
+}
+
+impl Lowered {
+    fn of(graph: &Graph, settings: &Settings) -> Result<Self, CompileError> {
+        let work = passes::run(graph.clone(), settings)?;
+        let steps = lower(&work.graph)?;
+        Ok(Self { work, steps })
+    }
+
+    fn step(&self, root: ValueId) -> Option<&Step> {
+        self.steps.iter().find(|s| s.root == root && !s.at_load)
+    }
+
+    /// Operations that `wanted` picks, by what tells them from one another: name and type, and which of several it is.
+    fn named(&self, wanted: impl Fn(&Op) -> bool) -> BTreeMap<(String, String, usize), ValueId> {
+        let graph = &self.work.graph;
+        let mut all = BTreeMap::new();
+        for id in graph.ids() {
+            let value = graph.value(id);
+            if let Def::Op { op, .. } = &value.def
+                && wanted(op)
+            {
+                let name = |n| (value.name.clone(), value.ty.to_string(), n);
+                let n = (0..).find(|n| !all.contains_key(&name(*n))).unwrap_or(0);
+                all.insert(name(n), id);
+            }
+        }
+        all
+    }
+}
+
+struct Tuner<'t, 'm> {
+    kept: Kept,
+    measure: bool,
+    target: Target,
+    meter: &'t mut Meter<'m>,
+    tuned: Tuned,
+    /// What is known of each nest; `None`: nothing, and nothing will be.
+    plans: BTreeMap<u128, Option<Winner>>,
+}
+
+/// Lines of winners among algorithms.
+const MINIMAL: &str = "minimal filtering";
+const DEFINITION: &str = "by definition";
+
+impl Tuner<'_, '_> {
+    /// For each layer that can be computed by minimal filtering whether it shall be, where that is known.
+    fn algorithms(
+        &mut self,
+        graph: &Graph,
+        plain: &Settings,
+    ) -> Result<BTreeMap<String, bool>, CompileError> {
+        let told = |on| Lowered::of(graph, &Settings { minimal: Some(on), ..plain.clone() });
+        let (direct, minimal) = (told(false)?, told(true)?);
+        let at_load = direct.work.graph.at_load();
+        let twins = minimal.named(|op| matches!(op, Op::Winograd(_)));
+        let mut answers = BTreeMap::new();
+        for (name, id) in direct.named(|op| matches!(op, Op::Conv(_) | Op::Unconv(_))) {
+            let Some(key) = winograd_key(&direct.work.graph, id, &at_load) else { continue };
+            let (Some(twin), false) = (twins.get(&name), answers.contains_key(&key)) else { continue };
+            if let Some(answer) = self.algorithm(&key, (&direct, id), (&minimal, *twin))? {
+                answers.insert(key, answer);
+            }
+        }
+        Ok(answers)
+    }
+
+    /// Whether minimal filtering is the faster way for one layer.
+    fn algorithm(
+        &mut self,
+        key: &str,
+        (direct, id): (&Lowered, ValueId),
+        (minimal, twin): (&Lowered, ValueId),
+    ) -> Result<Option<bool>, CompileError> {
+        let what = format!("algorithm {key}");
+        if let Some(winner) = self.read(&what) {
+            return Ok(Some(winner.line == MINIMAL));
+        }
+        let graph = &direct.work.graph;
+        let (Some(by_definition), Some(by_tiles)) = (direct.step(id), minimal.step(twin)) else {
+            return Ok(None);
+        };
+        let Def::Op { op, inputs } = &graph.value(id).def else { return Ok(None) };
+        if !self.measure {
+            return Ok(None);
+        }
+        // Where training changes the weight, its transform is part of every run.
+        let weight = by_tiles.reads.get(1);
+        let made = minimal.steps.iter().find(|s| !s.at_load && Some(&s.value) == weight);
+        let extra = match made {
+            Some(step) => self.seconds(&step.nest)?.unwrap_or(0.0),
+            None => 0.0,
+        };
+        let times = (self.seconds(&by_definition.nest)?, self.seconds(&by_tiles.nest)?);
+        let (Some(definition), Some(tiles)) = times else { return Ok(None) };
+        let tiles = tiles + extra;
+        let rule = pays(op, &graph.value(inputs[0]).ty, &graph.value(id).ty).is_ok();
+        let (own, other) = if rule { (tiles, definition) } else { (definition, tiles) };
+        let answer = if other < own * (1.0 - GAIN_MIN) { !rule } else { rule };
+        let name = |minimal: bool| if minimal { MINIMAL } else { DEFINITION }.to_owned();
+        let seconds = if answer == rule { own } else { other };
+        let winner = Winner { line: name(answer), seconds, gain: 1.0 - seconds / own };
+        self.tuned.measured += 1;
+        if answer != rule {
+            let layer = graph.value(id).name.clone();
+            let (from, to) = (name(rule), name(answer));
+            self.tuned.changes.push(Change { name: layer, from, to, gain: winner.gain });
+        }
+        self.write(&what, &winner);
+        Ok(Some(answer))
+    }
+
+    /// The seconds of a nest as its winner runs, `None` where it is not known or not worth knowing.
+    fn seconds(&mut self, nest: &Nest) -> Result<Option<f64>, CompileError> {
+        let key = nest_key(nest);
+        if !self.plans.contains_key(&key) {
+            let winner = self.winner(nest, &format!("nest {key:032x}"))?;
+            self.plans.insert(key, winner);
+        }
+        Ok(self.plans.get(&key).and_then(Option::as_ref).map(|w| w.seconds))
+    }
+
+    fn winner(&mut self, nest: &Nest, what: &str) -> Result<Option<Winner>, CompileError> {
+        let elements = nest.bufs.iter().fold(0usize, |sum, b| sum.saturating_add(b.len));
+        if elements > ELEMENTS_MAX || schedule(nest.clone(), &self.target).cycles() < CYCLES_MIN {
+            return Ok(None);
+        }
+        let found = self.read(what);
+        if found.is_some() || !self.measure {
+            return Ok(found);
+        }
+        let all = candidates(nest, &self.target);
+        let nests: Vec<Nest> =
+            all.iter().map(|(c, _)| schedule_as(nest.clone(), &self.target, c).nest).collect();
+        if nests.is_empty() {
+            return Ok(None);
+        }
+        let seconds = (self.meter)(&nests)?;
+        self.tuned.measured += 1;
+        let Some(best) = (0..seconds.len()).min_by(|a, b| seconds[*a].total_cmp(&seconds[*b])) else {
+            return Ok(None);
+        };
+        let best = if seconds[best] < seconds[0] * (1.0 - GAIN_MIN) { best } else { 0 };
+        let gain = 1.0 - seconds[best] / seconds[0];
+        let winner = Winner { line: all[best].0.to_string(), seconds: seconds[best], gain };
+        self.write(what, &winner);
+        Ok(Some(winner))
+    }
+
+    fn read(&mut self, what: &str) -> Option<Winner> {
+        match self.kept.read(what) {
+            Ok(winner) => {
+                self.tuned.found += usize::from(winner.is_some());
+                winner
+            }
+            Err(warning) => {
+                self.tuned.warnings.push(warning);
+                None
+            }
+        }
+    }
+
+    fn write(&mut self, what: &str, winner: &Winner) {
+        if let Err(warning) = self.kept.write(what, winner)
+            && !self.tuned.warnings.contains(&warning)
+        {
+            self.tuned.warnings.push(warning);
+        }
+    }
+}
