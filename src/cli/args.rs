@@ -90,7 +90,7 @@ pub(crate) enum Command {
     Test(Test),
     /// Format programs, in place.
     Fmt(Fmt),
-    /// Explain an error code or an operation; without a topic, list all.
+    /// Explain an error code, an operation, or how a layer of a network is computed; without a topic, list all.
     Explain(Explain),
     /// Talk to the compiler: each expression shows shape, cost and receptive field.
     Repl(Repl),
@@ -424,9 +424,30 @@ pub(crate) struct Fmt {
 
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
-    /// An error code (`E0210`) or an operation (`conv`).
+    /// An error code (`E0210`), an operation (`conv`), or a network: a program or an ONNX model (`-` is standard input).
     #[arg(value_name = "TOPIC")]
     pub(crate) topic: Option<String>,
+    /// A layer of the network, or a step, as `cnnc compile` and `cnnc bench --profile` call it; without one all are listed.
+    #[arg(value_name = "LAYER")]
+    pub(crate) layer: Option<String>,
+    /// Options about the program.
+    #[command(flatten)]
+    pub(crate) program: Program,
+    /// Options about the target.
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// What is compiled around the layer; with `train`, the steps of its gradients too.
+    #[arg(long, value_enum, value_name = "PASS", default_value_t = Pass::Infer)]
+    pub(crate) pass: Pass,
+    /// Do not run the network to measure.
+    #[arg(long)]
+    pub(crate) no_measure: bool,
+    /// Time to measure for.
+    #[arg(long, value_name = "S", default_value_t = 0.3, value_parser = seconds)]
+    pub(crate) seconds: f64,
+    /// As JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -22,6 +22,7 @@ use super::target::Machine;
 use super::{CodegenError, wide};
 use crate::kernels::Kernel;
 use crate::kernels::isa::Isa;
+use crate::kernels::x86::Unit;
 use crate::loops::{BufDecl, Nest};
 use crate::runtime::threads::parallelism;
 
@@ -121,6 +122,32 @@ fn same_code(a: &Nest, b: &Nest) -> bool {
         && a.vars.len() == b.vars.len()
         && a.regs == b.regs
         && a.body == b.body
+}
+
+/// Who writes the code of a nest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Writer {
+    /// [`wide`], with vectors of so many lanes.
+    Wide {
+        /// Lanes of a vector.
+        lanes: usize,
+    },
+    /// Cranelift, with vectors of 128 bits.
+    Cranelift {
+        /// Why not [`wide`].
+        why: String,
+    },
+}
+
+/// Who writes the code of `nest` for `isa`, and why.
+pub fn writer(nest: &Nest, isa: &Isa) -> Writer {
+    let Some(unit) = Unit::of(isa) else {
+        return Writer::Cranelift { why: format!("{} has no wider vectors with multiply-adds", isa.name()) };
+    };
+    match wide::refusal(nest).map_or_else(|| wide::function(nest, unit).err(), Some) {
+        None => Writer::Wide { lanes: unit.lanes() },
+        Some(why) => Writer::Cranelift { why: why.to_owned() },
+    }
 }
 
 /// The Cranelift IR of one nest, as text.

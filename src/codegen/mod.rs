@@ -39,7 +39,7 @@ mod wide;
 
 use std::fmt;
 
-pub use define::clif_text;
+pub use define::{Writer, clif_text, writer};
 pub use module::{Code, assembled, compile};
 
 /// Code could not be made. None of these is a user's mistake.

@@ -15,6 +15,7 @@ mod conv_grad_nest;
 mod conv_nest;
 #[cfg(test)]
 mod conv_tests;
+pub mod equation;
 pub mod geometry;
 pub mod init;
 pub mod lower;

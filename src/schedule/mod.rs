@@ -67,6 +67,8 @@ pub struct Scheduled {
     pub note: String,
     /// What was decided, for each perfect nest within it.
     pub parts: Vec<Part>,
+    /// Lanes of the vectors that it was made for: what a cycle of its costs is.
+    pub lanes: usize,
 }
 
 /// A perfect nest within a scheduled one.
@@ -133,12 +135,23 @@ pub fn schedule_as(nest: Nest, target: &Target, choice: &Choice) -> Scheduled {
     scheduled(nest, target, Wish { choice: Some(choice), list: None }).0
 }
 
-/// Plans worth trying for the main part of a nest, that of [`schedule`] first; at most [`CANDIDATES_MAX`]. Each with the cycles
-/// that it is expected to take.
-pub fn candidates(nest: &Nest, target: &Target) -> Vec<(Choice, Cycles)> {
+/// A plan that is worth trying.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Candidate {
+    /// Which.
+    pub choice: Choice,
+    /// How it computes: `direct 8x6 f32x4`.
+    pub note: String,
+    /// The same as a sentence.
+    pub why: String,
+    /// What its part is expected to take on one core.
+    pub cycles: Cycles,
+}
+
+/// Plans worth trying for the main part of a nest, that of [`schedule`] first; at most [`CANDIDATES_MAX`].
+pub fn candidates(nest: &Nest, target: &Target) -> Vec<Candidate> {
     let Some(part) = schedule(nest.clone(), target).main() else { return Vec::new() };
-    let listed = scheduled(nest.clone(), target, Wish { choice: None, list: Some(part) }).1;
-    listed.into_iter().map(|(plan, cycles)| (Choice { part, plan }, cycles)).collect()
+    scheduled(nest.clone(), target, Wish { choice: None, list: Some(part) }).1
 }
 
 /// What is asked for beside the schedule itself.
@@ -149,7 +162,7 @@ struct Wish<'w> {
     list: Option<usize>,
 }
 
-fn scheduled(mut nest: Nest, target: &Target, wish: Wish<'_>) -> (Scheduled, Vec<(String, Cycles)>) {
+fn scheduled(mut nest: Nest, target: &Target, wish: Wish<'_>) -> (Scheduled, Vec<Candidate>) {
     blocks::expand(&mut nest);
     collapse::drop_single_turns(&mut nest);
     collapse::collapse(&mut nest);
@@ -169,7 +182,7 @@ fn scheduled(mut nest: Nest, target: &Target, wish: Wish<'_>) -> (Scheduled, Vec
     if !all_par || work < WORK_MIN || !dependent_statements(&nest).is_empty() {
         run_once(&mut nest);
     }
-    let mut scheduled = Scheduled { nest, note: "scalar".to_owned(), parts };
+    let mut scheduled = Scheduled { nest, note: "scalar".to_owned(), parts, lanes: target.lanes };
     if let Some(main) = scheduled.main() {
         scheduled.note = scheduled.parts[main].note.clone();
     }
@@ -267,7 +280,7 @@ struct Scheduler<'t> {
     parts: Vec<Part>,
     wish: Wish<'t>,
     /// Candidates of the part that was asked for.
-    listed: Vec<(String, Cycles)>,
+    listed: Vec<Candidate>,
     /// Turns of the loops around the present statement.
     times: f64,
 }
@@ -309,8 +322,11 @@ impl Scheduler<'_> {
         let number = self.parts.len();
         if self.wish.list == Some(number) {
             let all = plan::candidates(dims, profile, self.target, CANDIDATES_MAX);
-            let line =
-                |p: &plan::Plan| (p.text(), plan::predict(dims, profile, p, self.target).times(self.times));
+            let line = |p: &plan::Plan| {
+                let (note, why) = p.describe(&self.nest, dims, profile, self.target);
+                let cycles = plan::predict(dims, profile, p, self.target).times(self.times);
+                Candidate { choice: Choice { part: number, plan: p.text() }, note, why, cycles }
+            };
             self.listed = all.iter().map(line).collect();
         }
         let wished = self.wish.choice.filter(|c| c.part == number).and_then(|choice| {

@@ -8,6 +8,7 @@ pub mod claims;
 mod compiler;
 pub mod dump;
 pub mod error;
+pub mod explain;
 pub mod files;
 pub mod gradcheck;
 pub mod gradients;
@@ -32,6 +33,7 @@ mod tests;
 pub mod tune;
 pub mod weights;
 
+pub use crate::codegen::Writer;
 pub use crate::facts::{AxisField, Facts, Row, facts};
 pub use crate::graph::ValueId;
 pub use crate::kernels::isa::Isa;

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use super::error::RunError;
+use super::machine::PeakSpeed;
 use super::model::{Compiled, Model};
 use super::ports::{Outputs, arrange_all};
 use crate::graph::Def;
 use crate::tensor::owned::TensorView;
 
 /// A step of a run and the time it took.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct StepTime {
     /// The nest that ran: operation and the value that it stored.
     pub name: String,
@@ -21,8 +22,27 @@ pub struct StepTime {
     pub flops: u64,
     /// Whether it only moves values into another layout.
     pub moves: bool,
+    /// What the cost model expects on one core, in cycles of two multiply-adds of [`StepTime::lanes`]; see [`expected`].
+    pub cycles: f64,
+    /// Lanes of its vectors.
+    pub lanes: usize,
     /// Wall time, waiting for the slowest thread included.
     pub time: Duration,
+}
+
+/// The seconds that so many cycles of the cost model are for a nest of vectors with `lanes`, cut into `chunks`, on `threads`: a
+/// cycle is the time of two multiply-adds of full vectors, which `peaks` tell. `None` where they do not.
+pub fn expected(
+    cycles: f64,
+    lanes: usize,
+    chunks: usize,
+    peaks: &[PeakSpeed],
+    threads: usize,
+) -> Option<f64> {
+    let peak = peaks.iter().find(|p| p.bits == 32 * lanes)?.operations_per_second;
+    let shares = chunks.min(threads).max(1);
+    let longest = chunks.div_ceil(shares) as f64 / chunks.max(1) as f64;
+    Some(cycles * 4.0 * lanes as f64 / peak * longest)
 }
 
 impl Model {
@@ -64,6 +84,13 @@ impl Model {
         Ok((Outputs::of(&compiled.outputs, outputs), compiled.step_times(times)))
     }
 
+    /// The steps of a run, in order: names, and how each computes.
+    pub fn step_notes(&self) -> impl Iterator<Item = (&str, &str)> {
+        let compiled = &*self.compiled;
+        let scheduled = compiled.run_steps.iter().map(|step| &compiled.program.nests[*step]);
+        scheduled.map(|s| (&*s.nest.name, &*s.note))
+    }
+
     /// The names of the steps of a run, in order.
     pub fn step_names(&self) -> impl Iterator<Item = &str> {
         let compiled = &*self.compiled;
@@ -77,13 +104,14 @@ impl Compiled {
             let scheduled = &self.program.nests[*step];
             let (name, note) = (scheduled.nest.name.clone(), scheduled.note.clone());
             let (flops, moves) = self.work_of(*step);
-            StepTime { name, note, chunks: scheduled.nest.chunks(), flops, moves, time }
+            let (chunks, cycles, lanes) = (scheduled.nest.chunks(), scheduled.cycles(), scheduled.lanes);
+            StepTime { name, note, chunks, flops, moves, cycles, lanes, time }
         };
         self.run_steps.iter().zip(times).map(timed).collect()
     }
 
     /// The floating-point operations of a step, and whether it is nothing but a change of layout.
-    fn work_of(&self, step: usize) -> (u64, bool) {
+    pub(super) fn work_of(&self, step: usize) -> (u64, bool) {
         let graph = &self.program.work.graph;
         let members = graph.members(self.program.steps[step].root);
         let mut flops = 0u64;

@@ -1,6 +1,7 @@
 //! The integration tests: one binary, one module an area. All go through the public API or the `cnnc` binary, but for
 //! `tidy`, which reads the sources.
 
+mod accuracy;
 mod aot;
 mod aot_train;
 mod bench;
@@ -10,6 +11,7 @@ mod docs;
 mod embed;
 mod errors;
 mod examples;
+mod explain;
 mod gradients;
 mod grads;
 mod grads_nets;

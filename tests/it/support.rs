@@ -90,7 +90,7 @@ pub(crate) fn cnnc_with(dir: &Path, args: &[&str], input: &[u8]) -> Ran {
 pub(crate) fn command(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cnnc"));
     command.current_dir(dir).args(args);
-    for name in ["NO_COLOR", "CLICOLOR_FORCE", "CNNC_THREADS", "CNNC_CPU", "CNNC_HISTORY"] {
+    for name in ["NO_COLOR", "CLICOLOR_FORCE", "CNNC_THREADS", "CNNC_CPU", "CNNC_CACHE", "CNNC_HISTORY"] {
         command.env_remove(name);
     }
     command

@@ -19,7 +19,7 @@ const RUNS_MAX: usize = 1_000_000;
 const TIMES_MAX: usize = 1 << 12;
 
 /// Times of a model.
-pub(super) struct Measured {
+pub(in crate::cli) struct Measured {
     /// Of whole runs, shortest first, in seconds.
     pub runs: Vec<f64>,
     /// The steps in order.
@@ -27,35 +27,35 @@ pub(super) struct Measured {
 }
 
 /// A step of a run, with its least time, and its times, shortest first, in seconds.
-pub(super) struct Step {
+pub(in crate::cli) struct Step {
     pub step: StepTime,
     pub times: Vec<f64>,
 }
 
 /// The time that a share `q` of all were faster than; `sorted` holds at least one.
-pub(super) fn quantile(sorted: &[f64], q: f64) -> f64 {
+pub(in crate::cli) fn quantile(sorted: &[f64], q: f64) -> f64 {
     sorted[((sorted.len() - 1) as f64 * q).round() as usize]
 }
 
 impl Measured {
     /// The run that a share `q` of all were faster than, in seconds.
-    pub(super) fn quantile(&self, q: f64) -> f64 {
+    pub(in crate::cli) fn quantile(&self, q: f64) -> f64 {
         quantile(&self.runs, q)
     }
 
     /// Floating-point operations of a run, by the definitions of its operations.
-    pub(super) fn flops(&self) -> u64 {
+    pub(in crate::cli) fn flops(&self) -> u64 {
         self.steps.iter().map(|s| s.step.flops).sum()
     }
 
     /// Seconds of the steps that compute, without those that only change a layout: what a layer costs inside of a network.
-    pub(super) fn core(&self) -> f64 {
+    pub(in crate::cli) fn core(&self) -> f64 {
         self.steps.iter().filter(|s| !s.step.moves).map(|s| s.times[0]).sum()
     }
 }
 
 /// Runs a model for about `time`. Steps that `apart` names count in nothing.
-pub(super) fn model(
+pub(in crate::cli) fn model(
     model: Model,
     work: &Work,
     apart: &[String],

@@ -3,7 +3,7 @@
 //!
 //! The least time of many runs counts: whatever else the machine does can only make a run slower.
 
-mod measure;
+pub(super) mod measure;
 mod show;
 
 use std::path::Path;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::args::{Bench, Pass};
 use super::check;
 use super::out::{Failure, Out};
-use crate::session::machine::peak_speeds;
+use crate::session::machine::{PeakSpeed, peak_speeds};
 
 use crate::session::{Checked, Compiler, Network, NoFiles};
 use crate::trainer::pass;
@@ -27,6 +27,8 @@ struct Row {
     cpu: String,
     /// Floating-point operations per second of all threads together, nothing but multiply-adds.
     peak: f64,
+    /// Of one core, for each width of vectors.
+    peaks: Vec<PeakSpeed>,
     compile: Duration,
     arena: usize,
     measured: Measured,
@@ -79,21 +81,15 @@ fn measured(
     out: Out,
 ) -> Result<Row, Failure> {
     let options = compiler.options();
-    let which = match pass {
-        Pass::Infer | Pass::Forward => pass::Pass::Forward,
-        Pass::Train => pass::Pass::Train,
-        Pass::DataGrad => pass::Pass::DataGrad,
-        Pass::WeightGrad => pass::Pass::WeightGrad,
-    };
-    let work = pass::work(net, which)
+    let work = pass::work(net, pass_of(pass))
         .map_err(|e| Failure::Unusable(format!("`--pass {}` of `{name}`: {e}", label(pass))))?;
     let (model, apart) = work.compile(compiler, net).map_err(check::refused)?;
     check::say_tuned(&model, out);
     let report = model.report();
     let compile = report.phases.iter().map(|p| p.1).sum();
     let arena = report.sizes.arena;
-    let peak = peak_speeds(&options.isa, Duration::from_millis(20));
-    let peak = peak.iter().map(|p| p.operations_per_second).fold(0.0, f64::max) * options.threads as f64;
+    let peaks = peak_speeds(&options.isa, Duration::from_millis(20));
+    let peak = peaks.iter().map(|p| p.operations_per_second).fold(0.0, f64::max) * options.threads as f64;
     let time = Duration::from_secs_f64(args.seconds);
     let measured = measure::model(model, &work, &apart, args.seed, time)?;
     Ok(Row {
@@ -103,13 +99,24 @@ fn measured(
         threads: options.threads,
         cpu: options.isa.name().to_owned(),
         peak,
+        peaks,
         compile,
         arena,
         measured,
     })
 }
 
-fn label(pass: Pass) -> &'static str {
+/// What a pass is to the trainer, which makes its graph.
+pub(super) fn pass_of(pass: Pass) -> pass::Pass {
+    match pass {
+        Pass::Infer | Pass::Forward => pass::Pass::Forward,
+        Pass::Train => pass::Pass::Train,
+        Pass::DataGrad => pass::Pass::DataGrad,
+        Pass::WeightGrad => pass::Pass::WeightGrad,
+    }
+}
+
+pub(super) fn label(pass: Pass) -> &'static str {
     match pass {
         Pass::Infer => "infer",
         Pass::Forward => "forward",

@@ -2,7 +2,8 @@
 
 use super::Row;
 use super::measure::{Measured, Step, quantile};
-use crate::cli::table::{Align, Table, bytes, grouped};
+use crate::cli::table::{Align, Table, bytes, grouped, time};
+use crate::session::profile::{StepTime, expected};
 
 /// Lines for a reader.
 pub(super) fn text(row: &Row) -> String {
@@ -45,6 +46,7 @@ pub(super) fn profile(row: &Row) -> String {
         ("step", Align::Left),
         ("kernel", Align::Left),
         ("time", right),
+        ("expected", right),
         ("share", right),
         ("GFLOP/s", right),
         ("of peak", right),
@@ -57,12 +59,18 @@ pub(super) fn profile(row: &Row) -> String {
             step.name.clone(),
             step.note.clone(),
             time(seconds),
+            expect(row, step).map_or(String::new(), time),
             format!("{:.1} %", 100.0 * seconds / total.max(f64::MIN_POSITIVE)),
             if some { format!("{:.1}", step.flops as f64 / seconds / 1e9) } else { String::new() },
             if some { share(row, step.flops, seconds) } else { String::new() },
         ]);
     }
     format!("\n{}", table.render())
+}
+
+/// The seconds that the cost model expects of a step.
+fn expect(row: &Row, step: &StepTime) -> Option<f64> {
+    expected(step.cycles, step.lanes, step.chunks, &row.peaks, row.threads)
 }
 
 /// One object on one line; `schema` changes when a field changes its meaning.
@@ -95,7 +103,7 @@ pub(super) fn json(row: &Row, profile: bool) -> String {
             serde_json::json!({
                 "name": step.name, "kernel": step.note, "chunks": step.chunks, "layout_only": step.moves,
                 "runs": times.len(), "min_ms": ms(times[0]), "median_ms": ms(quantile(times, 0.5)),
-                "p90_ms": ms(quantile(times, 0.9)), "flops": step.flops,
+                "p90_ms": ms(quantile(times, 0.9)), "expected_ms": expect(row, step).map(ms), "flops": step.flops,
                 "gflops": step.flops as f64 / times[0].max(1e-9) / 1e9, "peak_gflops": row.peak / 1e9,
             })
         };
@@ -127,13 +135,4 @@ pub(super) fn trace(m: &Measured) -> String {
 /// The share of the peak that `flops` in `seconds` reach.
 fn share(row: &Row, flops: u64, seconds: f64) -> String {
     if row.peak > 0.0 { format!("{:.0} %", 100.0 * flops as f64 / seconds / row.peak) } else { String::new() }
-}
-
-/// A time in a unit that leaves few digits.
-fn time(seconds: f64) -> String {
-    match seconds {
-        s if s < 1e-3 => format!("{:.1} us", s * 1e6),
-        s if s < 1.0 => format!("{:.3} ms", s * 1e3),
-        s => format!("{s:.3} s"),
-    }
 }

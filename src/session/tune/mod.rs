@@ -126,13 +126,13 @@ fn recipe_by(
 }
 
 /// A graph down to its nests.
-struct Lowered {
-    work: Work,
-    steps: Vec<Step>,
+pub(super) struct Lowered {
+    pub(super) work: Work,
+    pub(super) steps: Vec<Step>,
 }
 
 impl Lowered {
-    fn of(graph: &Graph, settings: &Settings) -> Result<Self, CompileError> {
+    pub(super) fn of(graph: &Graph, settings: &Settings) -> Result<Self, CompileError> {
         let work = passes::run(graph.clone(), settings)?;
         let steps = lower(&work.graph)?;
         Ok(Self { work, steps })
@@ -262,7 +262,7 @@ impl Tuner<'_, '_> {
         }
         let all = candidates(nest, &self.target);
         let nests: Vec<Nest> =
-            all.iter().map(|(c, _)| schedule_as(nest.clone(), &self.target, c).nest).collect();
+            all.iter().map(|c| schedule_as(nest.clone(), &self.target, &c.choice).nest).collect();
         if nests.is_empty() {
             return Ok(None);
         }
@@ -273,7 +273,7 @@ impl Tuner<'_, '_> {
         };
         let best = if seconds[best] < seconds[0] * (1.0 - GAIN_MIN) { best } else { 0 };
         let gain = 1.0 - seconds[best] / seconds[0];
-        let winner = Winner { line: all[best].0.to_string(), seconds: seconds[best], gain };
+        let winner = Winner { line: all[best].choice.to_string(), seconds: seconds[best], gain };
         self.write(what, &winner);
         Ok(Some(winner))
     }

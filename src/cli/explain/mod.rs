@@ -1,21 +1,44 @@
-//! `cnnc explain TOPIC`: the page of an error code, or what an operation does and takes.
+//! `cnnc explain TOPIC`: the page of an error code, what an operation does and takes, or a network's layers and how they are
+//! computed ([`layer`]).
+
+mod json;
+mod layer;
+mod text;
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use super::args::Explain;
+use super::check;
 use super::out::{Failure, Out};
 use crate::ops::{self, OpInfo};
 use crate::support::codes;
 use crate::support::diag::nearest;
 
 pub(super) fn run(args: &Explain, out: Out) -> Result<(), Failure> {
-    match &args.topic {
-        None => out.print(list()),
-        Some(topic) => match topic_text(topic) {
-            Some(text) => out.print(text),
-            None => Err(Failure::Unusable(unknown(topic))),
-        },
+    let Some(topic) = &args.topic else { return out.print(list()) };
+    let path = Path::new(topic);
+    if is_network(path) {
+        return layer::run(args, path, out);
     }
+    let text = topic_text(topic).ok_or_else(|| Failure::Unusable(unknown(topic)))?;
+    if let Some(layer) = &args.layer {
+        let message =
+            format!("`{topic}` is no network that could have a layer `{layer}`: give a .cnn or .onnx file");
+        return Err(Failure::Unusable(message));
+    }
+    if args.json {
+        let message = format!("`--json` is for networks and their layers; `{topic}` is explained as text");
+        return Err(Failure::Unusable(message));
+    }
+    out.print(text)
+}
+
+/// Whether a topic is a file: by its name, or because it is there and nothing else is called so.
+fn is_network(path: &Path) -> bool {
+    let program = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("cnn"));
+    let text = path.to_str().and_then(topic_text);
+    program || check::is_model(path) || path.as_os_str() == "-" || text.is_none() && path.is_file()
 }
 
 /// The text about a code or an operation; codes in either case.
@@ -33,7 +56,9 @@ fn unknown(topic: &str) -> String {
     let known = infos.iter().map(|i| i.name).chain(codes::ALL.iter().map(|(c, _)| c.0));
     match nearest(topic, known) {
         Some(near) => format!("nothing is called `{topic}`; did you mean `{near}`?"),
-        None => format!("nothing is called `{topic}`; `cnnc explain` lists operations and codes"),
+        None => format!(
+            "nothing is called `{topic}`; `cnnc explain` lists operations and codes, `cnnc explain NET.cnn` the layers of a network"
+        ),
     }
 }
 

@@ -1,0 +1,220 @@
+//! One step of a program: what it reads and stores, the loops and the code, what the cost model expects of it, and what else it
+//! could have been.
+
+use crate::codegen::{Writer, writer};
+use crate::graph::{Def, ValueId};
+use crate::lower::memory::Place;
+use crate::ops::Op;
+use crate::ops::equation::{Equation, equation, word};
+use crate::ops::winograd::{of, pays};
+use crate::passes::Settings;
+use crate::schedule::{Part, Target, candidates};
+use crate::session::model::Compiled;
+use crate::session::tune::Lowered;
+use crate::tensor::layout::Layout;
+use crate::tensor::ty::TensorTy;
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    /// What `cnnc bench --profile` calls it.
+    pub name: String,
+    /// Its position among the steps of a run; `None`: it runs when weights are loaded.
+    pub run: Option<usize>,
+    /// The operations that it computes, in the order they are applied.
+    pub operations: Vec<&'static str>,
+    /// The formula of the first, as passes left it.
+    pub equation: Option<Equation>,
+    /// What it reads, then what it stores.
+    pub values: Vec<Stored>,
+    /// How its main part computes: `direct 8x6 f32x16`.
+    pub note: String,
+    /// Its perfect nests.
+    pub parts: Vec<Part>,
+    /// Who wrote the machine code.
+    pub writer: Writer,
+    /// Into how many parts threads may share it out.
+    pub chunks: usize,
+    /// Bytes of buffers of its own.
+    pub scratch: u64,
+    /// Bytes of machine code.
+    pub code: usize,
+    /// Floating-point operations by the definitions of its operations.
+    pub flops: u64,
+    /// Cycles that the cost model expects on one core, see [`crate::session::profile::expected`].
+    pub cycles: f64,
+    /// Lanes of the vectors that it was scheduled for.
+    pub lanes: usize,
+    /// What it could have been instead, with the reason or the cost.
+    pub others: Vec<Other>,
+    /// The scheduled loops.
+    pub loops: String,
+}
+
+/// A value in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    pub ty: TensorTy,
+    /// The order of its dimensions, halos, blocks.
+    pub layout: String,
+    /// In which memory.
+    pub place: &'static str,
+    /// Whether the step stores it where an operand lay.
+    pub in_place: bool,
+}
+
+/// Another way to compute a step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Other {
+    /// Which.
+    pub what: String,
+    /// Why it was not chosen.
+    pub why: String,
+    /// The cycles that the model expects of it, where it is possible.
+    pub cycles: Option<f64>,
+}
+
+/// Other plans that are listed, at most.
+const PLANS: usize = 5;
+
+impl Compiled {
+    pub(super) fn explain_step(&self, i: usize) -> Kernel {
+        let graph = &self.program.work.graph;
+        let (step, scheduled) = (&self.program.steps[i], &self.program.nests[i]);
+        let root = graph.value(step.root);
+        let kind = |id: &ValueId| match &graph.value(*id).def {
+            Def::Op { op, .. } => word(op),
+            Def::Input(_) | Def::Param { .. } | Def::Const(_) => "",
+        };
+        let mut formula = None;
+        if let Def::Op { op, inputs } = &root.def {
+            let types: Vec<&TensorTy> = inputs.iter().map(|i| &graph.value(*i).ty).collect();
+            formula = equation(op, &types, &root.ty);
+        }
+        let values = step.reads.iter().map(|id| self.stored(*id, false));
+        let result = self.stored(step.value, self.takes_over(i));
+        let own = scheduled.nest.bufs.get(step.reads.len() + 1..).unwrap_or_default();
+        let mut others = self.other_algorithm(i);
+        others.extend(self.other_plans(i));
+        Kernel {
+            name: scheduled.nest.name.clone(),
+            run: self.run_steps.iter().position(|r| *r == i),
+            operations: graph.members(step.root).iter().map(kind).collect(),
+            equation: formula,
+            values: values.chain([result]).collect(),
+            note: scheduled.note.clone(),
+            parts: scheduled.parts.clone(),
+            writer: writer(&scheduled.nest, &self.options.isa),
+            chunks: scheduled.nest.chunks(),
+            scratch: own.iter().map(|b| 4 * b.len as u64).sum(),
+            code: self.code.size_of(i),
+            flops: self.work_of(i).0,
+            cycles: scheduled.cycles(),
+            lanes: scheduled.lanes,
+            others,
+            loops: crate::loops::print::print(&scheduled.nest),
+        }
+    }
+
+    fn stored(&self, id: ValueId, in_place: bool) -> Stored {
+        let value = self.program.work.graph.value(id);
+        let place = match self.program.memory.places[id.index()] {
+            Place::Input(_) => "input",
+            Place::Output(_) => "output",
+            Place::Store(_) => "weights",
+            Place::Arena(_) => "arena",
+            Place::None => "nowhere",
+        };
+        let layout = value.layout.as_ref().map_or(String::new(), |l| shown(l, &value.ty));
+        Stored { name: value.name.clone(), ty: value.ty.clone(), layout, place, in_place }
+    }
+
+    /// Whether the result lies where an operand did.
+    fn takes_over(&self, i: usize) -> bool {
+        let step = &self.program.steps[i];
+        let place = |id: ValueId| self.program.memory.places[id.index()];
+        step.in_place
+            .iter()
+            .any(|r| place(step.reads[*r]) == place(step.value) && place(step.value) != Place::None)
+    }
+
+    /// Minimal filtering for what is computed by definition, and the other way round.
+    fn other_algorithm(&self, i: usize) -> Vec<Other> {
+        let graph = &self.program.work.graph;
+        let step = &self.program.steps[i];
+        let root = graph.value(step.root);
+        let Def::Op { op, inputs } = &root.def else { return Vec::new() };
+        let minimal = matches!(op, Op::Winograd(_));
+        if !minimal && !matches!(op, Op::Conv(_) | Op::Unconv(_)) {
+            return Vec::new();
+        }
+        let what = if minimal { "by definition" } else { "minimal filtering F(2x2, 3x3)" }.to_owned();
+        let x = &graph.value(inputs[0]).ty;
+        if !minimal && let Err(reason) = of(op, x, &root.ty) {
+            return vec![Other { what, why: format!("does not apply: {reason}"), cycles: None }];
+        }
+        if self.recipe.passes.exact {
+            return vec![Other { what, why: "options ask for definitions".to_owned(), cycles: None }];
+        }
+        let settings = Settings { minimal: Some(!minimal), ..self.recipe.passes.clone() };
+        let cycles = Lowered::of(&self.source, &settings).ok().and_then(|l| {
+            let alike = |s: &&crate::lower::Step| {
+                let v = l.work.graph.value(s.root);
+                v.name == root.name && v.ty == root.ty && s.at_load == step.at_load
+            };
+            let step = l.steps.iter().find(alike)?;
+            Some(self.recipe.schedule(&step.nest, &Target::of(&self.options.isa)).cycles())
+        });
+        let measured = self.options.tune.is_some() && !self.recipe.passes.winograd.is_empty();
+        let why = match (minimal, measured) {
+            (_, true) => "measured or ruled to be slower".to_owned(),
+            (true, false) => "36 instead of 16 products for four outputs".to_owned(),
+            (false, false) => pays(op, x, &root.ty).err().unwrap_or_default(),
+        };
+        vec![Other { what, why, cycles }]
+    }
+
+    /// The scheduler's other candidates for the main part.
+    fn other_plans(&self, i: usize) -> Vec<Other> {
+        let scheduled = &self.program.nests[i];
+        let target = Target::of(&self.options.isa);
+        let Some(main) = scheduled.main() else { return Vec::new() };
+        let chosen = &scheduled.parts[main].plan;
+        let all = candidates(&self.program.steps[i].nest, &target);
+        let others = all.into_iter().filter(|c| c.choice.plan != *chosen).map(|c| {
+            let cycles = c.cycles.total();
+            Other { what: c.note, why: c.why, cycles: Some(cycles) }
+        });
+        // The same tile in other orders is one line enough.
+        let mut listed: Vec<Other> = Vec::new();
+        for other in others {
+            if listed.len() < PLANS && !listed.iter().any(|l| l.what == other.what && l.why == other.why) {
+                listed.push(other);
+            }
+        }
+        listed
+    }
+}
+
+/// `n h w c, halo h 1+1 w 1+1, blocks of 16`
+fn shown(layout: &Layout, ty: &TensorTy) -> String {
+    let name = |d: &usize| ty.names()[*d].to_string();
+    let mut text = layout.order.iter().map(name).collect::<Vec<_>>().join(" ");
+    let halo: Vec<String> = layout
+        .halo
+        .iter()
+        .enumerate()
+        .filter(|(_, h)| **h != (0, 0))
+        .map(|(d, (lo, hi))| format!("{} {lo}+{hi}", name(&d)))
+        .collect();
+    if !halo.is_empty() {
+        text.push_str(&format!(", halo {}", halo.join(" ")));
+    }
+    if let (Some(size), Some(inner)) = (layout.block, layout.order.last()) {
+        text.push_str(&format!(", {} in blocks of {size}, outermost", name(inner)));
+    }
+    text
+}
