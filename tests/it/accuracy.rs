@@ -312,8 +312,8 @@ fn plainly(layer: &Layer) -> Option<Vec<f32>> {
         return each(&|i| {
             let all = along(i);
             let most = all.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let sum: f32 = all.iter().map(|a| (a - most).exp()).sum();
-            if *log { x[i] - most - sum.ln() } else { (x[i] - most).exp() / sum }
+            let sum: f32 = all.iter().map(|a| libm::expf(a - most)).sum();
+            if *log { x[i] - most - libm::logf(sum) } else { libm::expf(x[i] - most) / sum }
         });
     }
     if let Op::Lrn(Lrn { size, alpha, beta, k }) = &layer.op {
@@ -321,7 +321,7 @@ fn plainly(layer: &Layer) -> Option<Vec<f32>> {
             let (all, c) = (along(i), channel(i));
             let near = &all[c.saturating_sub(size / 2)..=(c + (size - 1) / 2).min(all.len() - 1)];
             let sum = near.iter().fold(0.0f32, |s, a| a.mul_add(*a, s));
-            x[i] / (k + alpha / *size as f32 * sum).powf(*beta)
+            x[i] / libm::powf(k + alpha / *size as f32 * sum, *beta)
         });
     }
     let Op::Pool(Pool { kind: PoolKind::Avg, over, count_pad, partial }) = &layer.op else { return None };
