@@ -9,6 +9,7 @@ use super::layers;
 use super::object;
 use super::out::{Failure, Out};
 use super::table::{bytes, grouped};
+use crate::session::tune::Change;
 use crate::session::{self, Checked, Compiler, Model, Network, Report};
 
 pub(super) fn run(args: &Compile, out: Out) -> Result<(), Failure> {
@@ -84,6 +85,10 @@ fn text(report: &Report, net: &Network, compiler: &Compiler) -> String {
         sizes.steps,
         if sizes.steps == 1 { "" } else { "s" }
     );
+    for change in &report.tuned.changes {
+        let Change { name, from, to, gain } = change;
+        let _ = writeln!(text, "tuned {name}: {to} instead of {from}, {:.0} % less time", 100.0 * gain);
+    }
     let total: f64 = report.phases.iter().map(|p| p.1.as_secs_f64()).sum();
     let phases: Vec<String> =
         report.phases.iter().map(|(name, time)| format!("{name} {:.1}", time.as_secs_f64() * 1e3)).collect();
@@ -120,6 +125,12 @@ fn json(report: &Report, net: &Network, compiler: &Compiler) -> String {
         .collect();
     let phases: serde_json::Map<String, serde_json::Value> =
         report.phases.iter().map(|(name, time)| ((*name).to_owned(), time.as_secs_f64().into())).collect();
+    let tuned: Vec<_> = report
+        .tuned
+        .changes
+        .iter()
+        .map(|c| serde_json::json!({ "name": c.name, "from": c.from, "to": c.to, "gain": c.gain }))
+        .collect();
     let total = &report.facts.total;
     let value = serde_json::json!({
         "schema": 1,
@@ -139,6 +150,7 @@ fn json(report: &Report, net: &Network, compiler: &Compiler) -> String {
         "code_bytes": report.sizes.code,
         "steps": report.sizes.steps,
         "phase_seconds": phases,
+        "tuned": tuned,
     });
     format!("{value:#}\n")
 }

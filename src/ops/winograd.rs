@@ -21,11 +21,17 @@ use crate::support::codes;
 use crate::tensor::array::Array;
 use crate::tensor::ty::TensorTy;
 
-/// Below so many maps on either side transforms cost what multiplications save.
-const MAPS_MIN: usize = 32;
-
 /// Below so many tiles a weight is not worth transforming in every run.
-const TILES_MIN: usize = 24;
+const MADE_MIN: usize = 24;
+
+/// Below so many tiles a weight that was transformed when it was loaded comes from afar for too little work, if it is large.
+const LOADED_MIN: usize = 16;
+
+/// Below so many tiles too few lie side by side, small as the weight may be.
+const TILES_MIN: usize = 4;
+
+/// A transformed weight of more bytes is large.
+const LARGE: usize = 1 << 20;
 
 /// See the module. Inputs: `x`, the transformed weight `[o, i, t: 16]`, and the bias `[o]` if there is one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,18 +88,25 @@ pub fn of(op: &Op, x: &TensorTy, out: &TensorTy) -> Result<Said, String> {
     Ok(Said { weight: WinogradWeight { swap: transposed, flip }, conv })
 }
 
-/// Whether it is likely to be faster than the definition, by a rule.
+/// Whether it is likely to be faster than the definition, by a rule that was measured (`--tune` measures it anew, layer by layer).
+/// `loaded` says whether the weight is transformed when it is loaded, not in every run.
 ///
 /// # Errors
 /// The reason why not, in a few words.
-pub fn pays(op: &Op, x: &TensorTy, out: &TensorTy) -> Result<(), String> {
+pub fn pays(op: &Op, x: &TensorTy, out: &TensorTy, loaded: bool) -> Result<(), String> {
     of(op, x, out)?;
-    if maps(x, out).any(|c| c < MAPS_MIN) {
-        return Err(format!("with fewer than {MAPS_MIN} maps on a side, transforms cost what products save"));
-    }
     let tiles = out.n() * out.grid_dims().iter().map(|e| e.div_ceil(2)).product::<usize>();
-    if tiles < TILES_MIN {
-        return Err(format!("{tiles} tiles of 2x2 are too few to read a weight of 16 instead of 9 elements a pair for"));
+    let bytes = maps(x, out).fold(64, usize::saturating_mul);
+    let least = match (loaded, bytes > LARGE) {
+        (false, _) => MADE_MIN,
+        (true, true) => LOADED_MIN,
+        (true, false) => TILES_MIN,
+    };
+    if tiles < least {
+        let when = if loaded { "" } else { ", made in every run," };
+        return Err(format!(
+            "{tiles} tiles of 2x2 are too few for a weight of 16 instead of 9 elements a pair{when} to pay"
+        ));
     }
     Ok(())
 }

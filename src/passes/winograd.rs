@@ -31,7 +31,8 @@ fn said(graph: &Graph, id: ValueId, settings: &Settings, at_load: &[bool]) -> Op
     let said = of(op, x, &value.ty).ok()?;
     let measured = || settings.winograd.get(&key(graph, id, at_load)?).copied();
     let told = settings.minimal.or_else(|| if settings.winograd.is_empty() { None } else { measured() });
-    told.unwrap_or_else(|| pays(op, x, &value.ty).is_ok()).then_some(said)
+    let loaded = inputs.get(1).is_some_and(|w| at_load[w.index()]);
+    told.unwrap_or_else(|| pays(op, x, &value.ty, loaded).is_ok()).then_some(said)
 }
 
 /// What decides whether minimal filtering pays. `None` where it cannot be done.

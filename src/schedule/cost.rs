@@ -2,8 +2,10 @@
 //! al., ASPLOS 2021, choose tiles of convolutions by such a one). In: profile, tiles, order. Out: [`Cycles`], what each port
 //! and each cache is busy for; they work side by side, so the longest counts.
 //!
-//! A cycle here is one in which a core does two multiply-adds and two loads of full vectors, and waits four such for a sum. How
-//! long that is, is measured: the peak of multiply-adds says it ([`crate::kernels::peak`]).
+//! A cycle here is one in which a core does two multiply-adds and two loads of full vectors, and waits four such for a sum. For
+//! choosing, all cycles are alike. For predicting ([`Cycles::seconds`]), those of the ports are as long as the peak of
+//! multiply-adds on vectors of this width says, and all others as the peak on vectors of 128 bits does: there are processors that do
+//! half as many wide operations at a time ([`crate::kernels::peak`]).
 
 use super::Dim;
 use super::cache::{self, Way};
@@ -38,24 +40,29 @@ pub struct Cycles {
 impl Cycles {
     /// All of it: what is busy longest, and the loops.
     pub fn total(&self) -> f64 {
-        self.parts().into_iter().map(|p| p.1).fold(0.0, f64::max) + self.loops
+        let Cycles { arithmetic, loads, latency, fetches, loops } = *self;
+        fetches.into_iter().chain([loads, latency]).fold(arithmetic, f64::max) + loops
     }
 
-    /// What is busy longest.
-    pub fn bound(&self) -> &'static str {
-        let longest = self.parts().into_iter().reduce(|a, b| if b.1 > a.1 { b } else { a });
-        longest.map_or("nothing", |l| l.0)
+    /// How long that is where a cycle of the ports takes `port` seconds, and one of all else `other`.
+    pub fn seconds(&self, port: f64, other: f64) -> f64 {
+        let ports = port * self.arithmetic.max(self.loads);
+        let rest = self.fetches.into_iter().fold(self.latency, f64::max);
+        ports.max(other * rest) + other * self.loops
     }
 
-    /// What works side by side, by name.
-    pub fn parts(&self) -> [(&'static str, f64); 6] {
+    /// What takes time, by name, each alone; the loops last.
+    pub fn alone(&self) -> [(&'static str, Cycles); 7] {
+        let Cycles { arithmetic, loads, latency, fetches: [second, third, memory], loops } = *self;
+        let none = Cycles::default();
         [
-            ("arithmetic", self.arithmetic),
-            ("loads", self.loads),
-            ("latency", self.latency),
-            ("second cache", self.fetches[0]),
-            ("third cache", self.fetches[1]),
-            ("memory", self.fetches[2]),
+            ("arithmetic", Cycles { arithmetic, ..none }),
+            ("loads", Cycles { loads, ..none }),
+            ("latency", Cycles { latency, ..none }),
+            ("second cache", Cycles { fetches: [second, 0.0, 0.0], ..none }),
+            ("third cache", Cycles { fetches: [0.0, third, 0.0], ..none }),
+            ("memory", Cycles { fetches: [0.0, 0.0, memory], ..none }),
+            ("loops", Cycles { loops, ..none }),
         ]
     }
 

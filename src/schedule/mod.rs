@@ -92,9 +92,9 @@ impl Scheduled {
         (0..self.parts.len()).max_by(|a, b| self.parts[*a].work.total_cmp(&self.parts[*b].work))
     }
 
-    /// Cycles of the whole on one core.
-    pub fn cycles(&self) -> f64 {
-        self.parts.iter().map(|p| p.cycles.total()).sum()
+    /// Cycles of each part on one core.
+    pub fn cycles(&self) -> Vec<Cycles> {
+        self.parts.iter().map(|p| p.cycles).collect()
     }
 }
 

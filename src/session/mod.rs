@@ -39,6 +39,7 @@ pub use crate::graph::ValueId;
 pub use crate::kernels::isa::Isa;
 pub use crate::parse::{FILE_MAX as PROGRAM_BYTES_MAX, format};
 pub use crate::resolve::{Loader, Network, NoFiles, Program, Step, why};
+pub use crate::schedule::Cycles;
 pub use compiler::{Checked, Compiler};
 pub use dump::Emit;
 pub use error::{Bug, CompileError, RunError, WeightError, WeightProblem};

@@ -7,6 +7,8 @@ use super::machine::PeakSpeed;
 use super::model::{Compiled, Model};
 use super::ports::{Outputs, arrange_all};
 use crate::graph::Def;
+use crate::loops::LANES;
+use crate::schedule::Cycles;
 use crate::tensor::owned::TensorView;
 
 /// A step of a run and the time it took.
@@ -22,27 +24,31 @@ pub struct StepTime {
     pub flops: u64,
     /// Whether it only moves values into another layout.
     pub moves: bool,
-    /// What the cost model expects on one core, in cycles of two multiply-adds of [`StepTime::lanes`]; see [`expected`].
-    pub cycles: f64,
+    /// What the cost model expects of its parts on one core; see [`expected`].
+    pub cycles: Vec<Cycles>,
     /// Lanes of its vectors.
     pub lanes: usize,
     /// Wall time, waiting for the slowest thread included.
     pub time: Duration,
 }
 
-/// The seconds that so many cycles of the cost model are for a nest of vectors with `lanes`, cut into `chunks`, on `threads`: a
-/// cycle is the time of two multiply-adds of full vectors, which `peaks` tell. `None` where they do not.
+/// The seconds that the cost model expects of a nest with these parts, of vectors with `lanes`, cut into `chunks`, on `threads`. `None`
+/// where `peaks` do not tell how long a cycle is.
 pub fn expected(
-    cycles: f64,
+    parts: &[Cycles],
     lanes: usize,
     chunks: usize,
     peaks: &[PeakSpeed],
     threads: usize,
 ) -> Option<f64> {
-    let peak = peaks.iter().find(|p| p.bits == 32 * lanes)?.operations_per_second;
+    let cycle = |lanes: usize| {
+        let peak = peaks.iter().find(|p| p.bits == 32 * lanes)?.operations_per_second;
+        Some(4.0 * lanes as f64 / peak)
+    };
+    let (port, other) = (cycle(lanes)?, cycle(LANES)?);
     let shares = chunks.min(threads).max(1);
     let longest = chunks.div_ceil(shares) as f64 / chunks.max(1) as f64;
-    Some(cycles * 4.0 * lanes as f64 / peak * longest)
+    Some(parts.iter().map(|p| p.seconds(port, other)).sum::<f64>() * longest)
 }
 
 impl Model {

@@ -70,7 +70,7 @@ pub(super) fn profile(row: &Row) -> String {
 
 /// The seconds that the cost model expects of a step.
 fn expect(row: &Row, step: &StepTime) -> Option<f64> {
-    expected(step.cycles, step.lanes, step.chunks, &row.peaks, row.threads)
+    expected(&step.cycles, step.lanes, step.chunks, &row.peaks, row.threads)
 }
 
 /// One object on one line; `schema` changes when a field changes its meaning.

@@ -57,7 +57,7 @@ fn equation(e: &Equation) -> Value {
 fn kernel(subject: &Subject<'_>, k: &Kernel) -> Value {
     let ms = |seconds: Option<f64>| seconds.map(|s| s * 1e3);
     let gflops = |seconds: Option<f64>| seconds.filter(|s| *s > 0.0).map(|s| k.flops as f64 / s / 1e9);
-    let (expected, measured) = (subject.seconds(k, k.cycles), subject.measured(k));
+    let (expected, measured) = (subject.seconds(k, &k.cycles), subject.measured(k));
     let (lanes, refused) = match &k.writer {
         Writer::Wide { lanes } => (*lanes, None),
         Writer::Cranelift { why } => (4, Some(why.clone())),
@@ -71,20 +71,17 @@ fn kernel(subject: &Subject<'_>, k: &Kernel) -> Value {
         .parts
         .iter()
         .map(|p| {
-            let cycles: serde_json::Map<String, Value> = p
-                .cycles
-                .parts()
-                .into_iter()
-                .chain([("loops", p.cycles.loops)])
-                .map(|(name, c)| (name.replace(' ', "_"), c.into()))
+            let alone = p.cycles.alone().into_iter();
+            let expected: serde_json::Map<String, Value> = alone
+                .map(|(name, c)| (name.replace(' ', "_"), ms(subject.seconds(k, &[c])).into()))
                 .collect();
-            json!({ "kernel": p.note, "why": p.why, "plan": p.plan, "cycles": cycles, "bound": p.cycles.bound() })
+            json!({ "kernel": p.note, "why": p.why, "plan": p.plan, "expected_ms": expected })
         })
         .collect();
     let others: Vec<Value> = k
         .others
         .iter()
-        .map(|o| json!({ "what": o.what, "why": o.why, "expected_ms": ms(o.cycles.and_then(|c| subject.seconds(k, c))) }))
+        .map(|o| json!({ "what": o.what, "why": o.why, "expected_ms": ms(o.cycles.as_ref().and_then(|c| subject.seconds(k, c))) }))
         .collect();
     json!({
         "name": k.name, "step": k.run, "operations": k.operations, "equation": k.equation.as_ref().map(equation),

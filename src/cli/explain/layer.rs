@@ -14,7 +14,7 @@ use crate::ops::OpInfo;
 use crate::session::explain::{Explained, Kernel};
 use crate::session::machine::{PeakSpeed, peak_speeds};
 use crate::session::profile::expected;
-use crate::session::{Compiler, Model, Network};
+use crate::session::{Compiler, Cycles, Model, Network};
 use crate::support::diag::nearest;
 use crate::trainer::pass;
 
@@ -37,9 +37,8 @@ impl Subject<'_> {
         self.peaks.iter().map(|p| p.operations_per_second).fold(0.0, f64::max) * self.threads as f64
     }
 
-    /// The seconds that the cost model expects of so many cycles of a kernel: a cycle is the time of two multiply-adds of full
-    /// vectors, which is measured. `None` where the machine's peak is not known.
-    pub(super) fn seconds(&self, kernel: &Kernel, cycles: f64) -> Option<f64> {
+    /// The seconds that the cost model expects of a kernel if its parts took `cycles`; `None` where the machine's peak is not known.
+    pub(super) fn seconds(&self, kernel: &Kernel, cycles: &[Cycles]) -> Option<f64> {
         expected(cycles, kernel.lanes, kernel.chunks, &self.peaks, self.threads)
     }
 

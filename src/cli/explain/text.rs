@@ -142,9 +142,11 @@ fn step(subject: &Subject<'_>, kernel: &Kernel, of: usize) -> String {
     if !kernel.others.is_empty() {
         text.push_str("  not chosen\n");
         for other in &kernel.others {
-            let cost = other.cycles.map_or(String::new(), |c| {
-                format!(" (expected {:.2} times as long)", c / kernel.cycles.max(1.0))
-            });
+            let times = other
+                .cycles
+                .as_ref()
+                .and_then(|c| Some(subject.seconds(kernel, c)? / subject.seconds(kernel, &kernel.cycles)?));
+            let cost = times.map_or(String::new(), |t| format!(" (expected {t:.2} times as long)"));
             let _ = writeln!(text, "           {}: {}{cost}", other.what, other.why);
         }
     }
@@ -175,19 +177,19 @@ fn speeds(subject: &Subject<'_>, kernel: &Kernel) -> String {
         };
         format!(": {:.1} GFLOP/s{share}", speed / 1e9)
     };
-    if let Some(seconds) = subject.seconds(kernel, kernel.cycles) {
-        let main = kernel.parts.iter().max_by(|a, b| a.cycles.total().total_cmp(&b.cycles.total()));
-        let bound = main.map_or(String::new(), |p| format!("; bound by {}", p.cycles.bound()));
-        let _ = writeln!(text, "  expected {}{}{bound}", time(seconds), rate(seconds));
+    if let Some(seconds) = subject.seconds(kernel, &kernel.cycles) {
+        let _ = writeln!(text, "  expected {}{}", time(seconds), rate(seconds));
         for part in &kernel.parts {
-            let list: Vec<String> = part
+            let whole = subject.seconds(kernel, &[part.cycles]).unwrap_or(0.0);
+            let mut list: Vec<(&str, f64)> = part
                 .cycles
-                .parts()
+                .alone()
                 .into_iter()
-                .chain([("loops", part.cycles.loops)])
-                .filter(|(_, c)| *c > 0.01 * part.cycles.total())
-                .filter_map(|(name, c)| Some(format!("{name} {}", time(subject.seconds(kernel, c)?))))
+                .filter_map(|(name, c)| Some((name, subject.seconds(kernel, &[c])?)))
+                .filter(|(_, s)| *s > 0.01 * whole)
                 .collect();
+            list.sort_by(|a, b| b.1.total_cmp(&a.1));
+            let list: Vec<String> = list.into_iter().map(|(name, s)| format!("{name} {}", time(s))).collect();
             let _ = writeln!(text, "           {}", list.join(", "));
         }
     }

@@ -8,7 +8,7 @@ use crate::ops::Op;
 use crate::ops::equation::{Equation, equation, word};
 use crate::ops::winograd::{of, pays};
 use crate::passes::Settings;
-use crate::schedule::{Part, Target, candidates};
+use crate::schedule::{Cycles, Part, Target, candidates};
 use crate::session::model::Compiled;
 use crate::session::tune::Lowered;
 use crate::tensor::layout::Layout;
@@ -41,8 +41,8 @@ pub struct Kernel {
     pub code: usize,
     /// Floating-point operations by the definitions of its operations.
     pub flops: u64,
-    /// Cycles that the cost model expects on one core, see [`crate::session::profile::expected`].
-    pub cycles: f64,
+    /// Cycles that the cost model expects of each of its parts on one core, see [`crate::session::profile::expected`].
+    pub cycles: Vec<Cycles>,
     /// Lanes of the vectors that it was scheduled for.
     pub lanes: usize,
     /// What it could have been instead, with the reason or the cost.
@@ -73,8 +73,8 @@ pub struct Other {
     pub what: String,
     /// Why it was not chosen.
     pub why: String,
-    /// The cycles that the model expects of it, where it is possible.
-    pub cycles: Option<f64>,
+    /// The same of the whole step computed so, where it is possible.
+    pub cycles: Option<Vec<Cycles>>,
 }
 
 /// Other plans that are listed, at most.
@@ -168,11 +168,12 @@ impl Compiled {
             let step = l.steps.iter().find(alike)?;
             Some(self.recipe.schedule(&step.nest, &Target::of(&self.options.isa)).cycles())
         });
+        let loaded = graph.at_load()[inputs[1].index()];
         let measured = self.options.tune.is_some() && !self.recipe.passes.winograd.is_empty();
         let why = match (minimal, measured) {
             (_, true) => "measured or ruled to be slower".to_owned(),
             (true, false) => "36 instead of 16 products for four outputs".to_owned(),
-            (false, false) => pays(op, x, &root.ty).err().unwrap_or_default(),
+            (false, false) => pays(op, x, &root.ty, loaded).err().unwrap_or_default(),
         };
         vec![Other { what, why, cycles }]
     }
@@ -185,7 +186,8 @@ impl Compiled {
         let chosen = &scheduled.parts[main].plan;
         let all = candidates(&self.program.steps[i].nest, &target);
         let others = all.into_iter().filter(|c| c.choice.plan != *chosen).map(|c| {
-            let cycles = c.cycles.total();
+            let mut cycles = scheduled.cycles();
+            cycles[main] = c.cycles;
             Other { what: c.note, why: c.why, cycles: Some(cycles) }
         });
         // The same tile in other orders is one line enough.

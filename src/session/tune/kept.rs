@@ -17,6 +17,8 @@ const BYTES_MAX: u64 = 1 << 16;
 /// The fastest of several ways.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Winner {
+    /// The first step or layer that it was measured for; for readers.
+    pub(super) name: String,
     /// Which: a plan, or the name of an algorithm.
     pub(super) line: String,
     /// What it took.
@@ -75,8 +77,12 @@ impl Kept {
     /// A sentence about the folder.
     pub(super) fn write(&self, what: &str, winner: &Winner) -> Result<(), String> {
         let path = self.path(what);
-        let Winner { line, seconds, gain } = winner;
-        let text = format!("{}winner {line}\nseconds {seconds:e}\ngain {gain:e}\nend\n", self.head(what));
+        let Winner { name, line, seconds, gain } = winner;
+        let name = name.replace(['\n', '\r'], " ");
+        let text = format!(
+            "{}for {name}\nwinner {line}\nseconds {seconds:e}\ngain {gain:e}\nend\n",
+            self.head(what)
+        );
         let part = path.with_extension(format!("{}.part", std::process::id()));
         let done = std::fs::create_dir_all(&self.folder)
             .and_then(|()| std::fs::write(&part, text))
@@ -89,11 +95,12 @@ impl Kept {
 fn parse(text: &str) -> Option<Winner> {
     let mut lines = text.lines();
     let mut next = |key: &str| lines.next()?.strip_prefix(key)?.strip_prefix(' ').map(str::to_owned);
+    let name = next("for")?;
     let line = next("winner")?;
     let number = |text: String| text.parse::<f64>().ok().filter(|x| x.is_finite());
     let seconds = number(next("seconds")?).filter(|s| *s > 0.0)?;
     let gain = number(next("gain")?)?;
-    (lines.next() == Some("end") && lines.next().is_none()).then_some(Winner { line, seconds, gain })
+    (lines.next() == Some("end") && lines.next().is_none()).then_some(Winner { name, line, seconds, gain })
 }
 
 /// The processor and the instruction set that code is made for, on one line.

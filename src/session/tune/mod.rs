@@ -24,7 +24,7 @@ use crate::lower::{Step, lower};
 use crate::ops::Op;
 use crate::ops::winograd::pays;
 use crate::passes::{self, Level, Settings, winograd_key};
-use crate::schedule::{Choice, Scheduled, Target, candidates, schedule, schedule_as};
+use crate::schedule::{Choice, Cycles, Scheduled, Target, candidates, schedule, schedule_as};
 use kept::{Kept, Winner};
 
 pub use kept::machine;
@@ -225,15 +225,15 @@ impl Tuner<'_, '_> {
         let times = (self.seconds(&by_definition.nest)?, self.seconds(&by_tiles.nest)?);
         let (Some(definition), Some(tiles)) = times else { return Ok(None) };
         let tiles = tiles + extra;
-        let rule = pays(op, &graph.value(inputs[0]).ty, &graph.value(id).ty).is_ok();
+        let rule = pays(op, &graph.value(inputs[0]).ty, &graph.value(id).ty, made.is_none()).is_ok();
         let (own, other) = if rule { (tiles, definition) } else { (definition, tiles) };
         let answer = if other < own * (1.0 - GAIN_MIN) { !rule } else { rule };
         let name = |minimal: bool| if minimal { MINIMAL } else { DEFINITION }.to_owned();
         let seconds = if answer == rule { own } else { other };
-        let winner = Winner { line: name(answer), seconds, gain: 1.0 - seconds / own };
+        let layer = graph.value(id).name.clone();
+        let winner = Winner { name: layer.clone(), line: name(answer), seconds, gain: 1.0 - seconds / own };
         self.tuned.measured += 1;
         if answer != rule {
-            let layer = graph.value(id).name.clone();
             let (from, to) = (name(rule), name(answer));
             self.tuned.changes.push(Change { name: layer, from, to, gain: winner.gain });
         }
@@ -253,7 +253,10 @@ impl Tuner<'_, '_> {
 
     fn winner(&mut self, nest: &Nest, what: &str) -> Result<Option<Winner>, CompileError> {
         let elements = nest.bufs.iter().fold(0usize, |sum, b| sum.saturating_add(b.len));
-        if elements > ELEMENTS_MAX || schedule(nest.clone(), &self.target).cycles() < CYCLES_MIN {
+        if elements > ELEMENTS_MAX
+            || schedule(nest.clone(), &self.target).cycles().iter().map(Cycles::total).sum::<f64>()
+                < CYCLES_MIN
+        {
             return Ok(None);
         }
         let found = self.read(what);
@@ -273,7 +276,8 @@ impl Tuner<'_, '_> {
         };
         let best = if seconds[best] < seconds[0] * (1.0 - GAIN_MIN) { best } else { 0 };
         let gain = 1.0 - seconds[best] / seconds[0];
-        let winner = Winner { line: all[best].choice.to_string(), seconds: seconds[best], gain };
+        let (name, line) = (nest.name.clone(), all[best].choice.to_string());
+        let winner = Winner { name, line, seconds: seconds[best], gain };
         self.write(what, &winner);
         Ok(Some(winner))
     }
