@@ -45,7 +45,11 @@ pub fn dependent_statements(nest: &Nest) -> Vec<String> {
         .body
         .iter()
         .map(std::slice::from_ref)
-        .map(|stmts| Touched { nest, stmts, facts: ranges(nest, stmts), accesses: accesses(stmts) })
+        .map(|stmts| {
+            let mut accesses = Vec::new();
+            guarded(stmts, &mut Vec::new(), &mut accesses);
+            Touched { nest, stmts, facts: ranges(nest, stmts), accesses }
+        })
         .collect();
     let mut errors = Vec::new();
     for i in 0..lists.len() {
@@ -66,12 +70,60 @@ struct Touched<'a> {
     nest: &'a Nest,
     stmts: &'a [Stmt],
     facts: Facts,
-    accesses: Vec<Access<'a>>,
+    accesses: Vec<Guarded<'a>>,
+}
+
+/// An access, and the conditions under which it happens.
+struct Guarded<'a> {
+    access: Access<'a>,
+    conds: Vec<&'a Affine>,
+}
+
+/// The accesses of `stmts`, all of which happen under `conds`.
+fn guarded<'a>(stmts: &'a [Stmt], conds: &mut Vec<&'a Affine>, out: &mut Vec<Guarded<'a>>) {
+    for s in stmts {
+        match s {
+            Stmt::If { conds: more, then } => {
+                let before = conds.len();
+                conds.extend(more);
+                guarded(then, conds, out);
+                conds.truncate(before);
+            }
+            Stmt::For { body, var: _, extent: _, kind: _ } => guarded(body, conds, out),
+            Stmt::Idx { .. } | Stmt::Let { .. } | Stmt::Set { .. } | Stmt::Store { .. } => {
+                let all = accesses(std::slice::from_ref(s)).into_iter();
+                out.extend(all.map(|access| Guarded { access, conds: conds.clone() }));
+            }
+        }
+    }
+}
+
+/// The interval of an index where `conds` hold: as `c >= 0`, `x` is at most `x + s * c` and at least `x - s * c` for every `s` from
+/// 0 on; those that make a variable vanish are tried.
+fn within(x: &Affine, facts: &Facts, conds: &[&Affine]) -> Option<Interval> {
+    /// Larger coefficients could not be multiplied.
+    const SMALL: i64 = 1 << 30;
+    let small = |a: &Affine| a.terms.iter().map(|t| t.1).chain([a.k]).all(|c| (-SMALL..=SMALL).contains(&c));
+    let mut range = facts.interval(x)?;
+    for c in conds.iter().filter(|c| small(c) && small(x)) {
+        for (v, by) in &c.terms {
+            let of = x.coefficient(*v);
+            let times = of.checked_div(*by).filter(|t| *t != 0 && t.checked_mul(*by) == Some(of));
+            let Some(moved) = times.and_then(|t| facts.interval(&(x + &(*c * -t)))) else { continue };
+            // `x - t * c` lies above `x` for `t < 0`, below for `t > 0`.
+            if times < Some(0) {
+                range.hi = range.hi.min(moved.hi);
+            } else {
+                range.lo = range.lo.max(moved.lo);
+            }
+        }
+    }
+    Some(range)
 }
 
 fn clash(one: &Touched<'_>, two: &Touched<'_>) -> Option<usize> {
-    let disjoint = |x: &Affine, y: &Affine| {
-        apart(x, &one.facts, y, &two.facts)
+    let disjoint = |x: &Affine, cx: &[&Affine], y: &Affine, cy: &[&Affine]| {
+        apart((x, within(x, &one.facts, cx)), (y, within(y, &two.facts, cy)))
             || match (values(one.nest, one.stmts, x), values(two.nest, two.stmts, y)) {
                 (Some(x), Some(y)) => x.is_disjoint(&y),
                 _ => false,
@@ -79,8 +131,9 @@ fn clash(one: &Touched<'_>, two: &Touched<'_>) -> Option<usize> {
     };
     for a in &one.accesses {
         for b in &two.accesses {
+            let (cx, cy, a, b) = (&a.conds, &b.conds, &a.access, &b.access);
             let shared = a.buf == b.buf && (a.stores || b.stores);
-            if shared && !a.at.iter().zip(b.at).any(|(x, y)| disjoint(x, y)) {
+            if shared && !a.at.iter().zip(b.at).any(|(x, y)| disjoint(x, cx, y, cy)) {
                 return Some(a.buf.index());
             }
         }
@@ -89,8 +142,8 @@ fn clash(one: &Touched<'_>, two: &Touched<'_>) -> Option<usize> {
 }
 
 /// Whether two index expressions over different iterations never meet: disjoint intervals, or different remainders.
-fn apart(x: &Affine, fx: &Facts, y: &Affine, fy: &Facts) -> bool {
-    let (Some(rx), Some(ry)) = (fx.interval(x), fy.interval(y)) else { return false };
+fn apart((x, rx): (&Affine, Option<Interval>), (y, ry): (&Affine, Option<Interval>)) -> bool {
+    let (Some(rx), Some(ry)) = (rx, ry) else { return false };
     let step = x.terms.iter().chain(&y.terms).fold(0, |g, (_, c)| gcd(g, c.unsigned_abs()));
     let off = x.k.wrapping_sub(y.k).unsigned_abs();
     rx.is_empty()

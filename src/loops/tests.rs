@@ -240,3 +240,21 @@ fn multiply_add_rounds_as_told() {
     run_all(&nest, &mut bufs, true).expect("runs");
     assert_eq!(bufs[1][0], (f64::from(x) * f64::from(x) - 1.0) as f32);
 }
+
+/// Threads run the outermost statements of a nest side by side: a condition that keeps one of them off what another stores counts.
+#[test]
+fn conditions_keep_outermost_statements_apart() {
+    let nest = |last: i64, from: i64| {
+        let text = format!(
+            "nest \"halo\" {{\n  regs 0\n  vars h, c, t\n  buf y out [7(1,2) *2] base 2 len 20\n  par h in 0..4 {{\n    free c in 0..2 {{\n      \
+             if -2*h + {last} >= 0 {{\n        store y[2*h + {from}] = 1.0\n      }}\n    }}\n  }}\n  par t in 0..2 {{\n    store y[t + 7] = 0.0\n  \
+             }}\n}}\n"
+        );
+        parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"))
+    };
+    // 2h + 1 <= 6, as 2h <= 5; then 2h + 1 <= 7, which the halo has too.
+    assert!(independent::dependent_statements(&nest(5, 1)).is_empty());
+    assert_eq!(independent::dependent_statements(&nest(6, 1)).len(), 1);
+    // A condition from below keeps nothing off above.
+    assert_eq!(independent::dependent_statements(&nest(6, 2)).len(), 1);
+}

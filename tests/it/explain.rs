@@ -101,6 +101,19 @@ fn gradients_and_json_too() {
 }
 
 #[test]
+fn a_layer_of_a_model_is_explained() {
+    let model = scratch("explain_model").join("lenet.onnx");
+    let path = model.to_str().expect("a plain path");
+    assert_eq!(cnnc(root(), &["export", "examples/lenet5.cnn", "-o", path]).code, 0);
+    let list: serde_json::Value = serde_json::from_str(&explained(&[path, "--json"])).expect("JSON");
+    let layers = list["layers"].as_array().expect("layers");
+    let first = layers.iter().find(|l| l["operation"] == "conv").expect("a convolution");
+    let text = explained(&[path, first["name"].as_str().expect("a name"), "--no-measure"]);
+    assert!(text.contains("y[n, o, d0, d1] =") || text.contains("Σ_{kh<5, kw<5}"), "{text}");
+    assert!(text.contains("multiply-adds  117,600") && text.contains("tanh"), "{text}");
+}
+
+#[test]
 fn what_cannot_be_explained_is_said() {
     let fails = |args: &[&str], code: i32, part: &str| {
         let ran = cnnc(root(), &[&["explain"], args].concat());

@@ -83,6 +83,7 @@ fn another_algorithm_is_part_of_what_decides_over_bits() {
     assert_eq!(plain.choices(), "");
     assert!(tuned.choices().contains("minimal filtering false"), "{}", tuned.choices());
     let exact = Compiler::new(options().exact(true)).compile_text(NET).expect("compiles");
+    assert_eq!(exact.choices(), "exact\n");
     assert_eq!(run(&exact), run(&tuned), "by definition either way");
     for (a, b) in run(&plain).iter().zip(&run(&tuned)) {
         assert!((a - b).abs() <= 1e-4 * (1.0 + a.abs()), "{a} and {b}");
