@@ -379,6 +379,9 @@ pub(crate) struct Import {
     /// The program to write; `-` is standard output.
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     pub(crate) output: PathBuf,
+    /// Write everything out, also what repeats: no blocks.
+    #[arg(long)]
+    pub(crate) flat: bool,
     /// The weights to write (safetensors or .npz).
     #[arg(short, long, value_name = "FILE")]
     pub(crate) weights: Option<PathBuf>,

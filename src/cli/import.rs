@@ -4,7 +4,8 @@ use super::args::Import;
 use super::check;
 use super::out::{Failure, Out};
 use super::weights;
-use crate::formats::program::write;
+use crate::formats::program::{Refused, Written, write};
+use crate::session::weights::fingerprint;
 use crate::session::{Compiler, NoFiles, format};
 use crate::support::codes;
 
@@ -14,19 +15,26 @@ pub(super) fn run(args: &Import, out: Out) -> Result<(), Failure> {
         return Err(Failure::Unusable(message));
     }
     let compiler = Compiler::new(check::options(&args.program).threads(1));
-    let checked = check::checked(&compiler, &args.file, &args.program, out)?;
-    let net = check::network(&checked, &args.program, &args.file)?;
-    let model = check::model(&compiler, &checked, net, out)?;
-    let known = |name: &str| model.weight(name).ok().flatten().map(|t| t.into_data());
-    let written = write(&net.graph, &known).map_err(|refused| {
+    let model = check::checked(&compiler, &args.file, &args.program, out)?;
+    let net = check::network(&model, &args.program, &args.file)?;
+    let known = |name: &str| net.initial(name, 0);
+    let refused = |refused: Refused| {
         let file = args.file.display();
         let message = format!("{file}: {refused}; `cnnc run {file}` runs the model as it is");
         Failure::Coded(codes::E0905, message)
-    })?;
-    let rough = compiler.check("imported program", &written.text, &NoFiles);
-    let text = format(&rough.sources, rough.root).unwrap_or_else(|_| written.text.clone());
+    };
+    let checked = |written: &Written| {
+        let rough = compiler.check("imported program", &written.text, &NoFiles);
+        let text = format(&rough.sources, rough.root).unwrap_or_else(|_| written.text.clone());
+        (compiler.check("imported program", &text, &NoFiles), text)
+    };
+    let mut written = write(&net.graph, &known, !args.flat).map_err(refused)?;
+    let (mut again, mut text) = checked(&written);
+    if again.has_errors() && !args.flat {
+        written = write(&net.graph, &known, false).map_err(refused)?;
+        (again, text) = checked(&written);
+    }
     // What is written must be a program: anything else is a bug.
-    let again = compiler.check("imported program", &text, &NoFiles);
     if again.has_errors() {
         out.diagnostics(again.diagnostics(), &again.sources);
         return Err(Failure::Bug("the program that was written does not check".to_owned()));
@@ -34,7 +42,7 @@ pub(super) fn run(args: &Import, out: Out) -> Result<(), Failure> {
     if let Some(path) = &args.weights {
         let tensors: Vec<(&str, &[usize], &[f32])> =
             written.weights.iter().map(|(n, d, v)| (n.as_str(), d.as_slice(), v.as_slice())).collect();
-        let fingerprint = compiler.compile(&again, None).map(|m| m.fingerprint()).unwrap_or_default();
+        let fingerprint = again.net(None).map(|n| fingerprint(&n.graph)).unwrap_or_default();
         weights::save(path, &tensors, Some(&fingerprint))?;
     }
     match args.output.as_os_str() == "-" {

@@ -173,6 +173,16 @@ impl Network {
         if word.starts_with(|c: char| c.is_ascii_digit()) { format!("v{word}") } else { word.to_owned() }
     }
 
+    /// The first elements of a weight by its name: those of the file for a network that was imported.
+    pub fn initial(&self, name: &str, seed: u64) -> Option<Vec<f32>> {
+        let id = self.graph.params().find(|id| self.graph.value(*id).name == name)?;
+        let value = self.graph.value(id);
+        match &value.def {
+            Def::Param { init, .. } => Some(crate::ops::init::values(init, &value.ty, name, seed)),
+            Def::Input(_) | Def::Const(_) | Def::Op { .. } => None,
+        }
+    }
+
     /// The type of a value.
     pub fn ty(&self, id: ValueId) -> &TensorTy {
         &self.graph.value(id).ty

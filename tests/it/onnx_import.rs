@@ -21,7 +21,7 @@ fn both(name: &str, input: &str, shape: &[usize]) -> String {
     let compiler = Compiler::new(Options::default().batch(batch));
     let model = compiler.compile_graph(graph.clone()).expect("an imported model compiles");
     let weights = |w: &str| model.weight(w).ok().flatten().map(|t| t.into_data());
-    let written = write(&graph, &weights).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let written = write(&graph, &weights, true).unwrap_or_else(|e| panic!("{name}: {e}"));
     let checked = compiler.check(name, &written.text, &NoFiles);
     let mut again =
         compiler.compile(&checked, None).unwrap_or_else(|e| panic!("{name}: {e}\n{}", written.text));
@@ -79,10 +79,43 @@ fn names_are_kept_and_patterns_recognised() {
 }
 
 #[test]
+fn what_repeats_is_a_block() {
+    let text = both("squeezenet", "data_0", &[1, 3, 224, 224]);
+    for part in ["block fire(x; k: int)", "conv(4 * k, 3x3, pad: 1) as expand3x3", "fire(k: 16) as fire2"] {
+        assert!(text.contains(part), "no `{part}` in\n{text}");
+    }
+    let text = both("resnet50", "gpu_0/data_0", &[1, 3, 224, 224]);
+    assert!(text.matches("|> conv(").count() <= 8 && text.contains("bottleneck as gpu_0_res4_5"), "{text}");
+    let text = both("residual_s13d", "x", &[2, 3, 16, 16]);
+    for part in ["block basic(x", "as conv1", "as layer1_2", "as layer3_1"] {
+        assert!(text.contains(part), "no `{part}` in\n{text}");
+    }
+    let text = both("inverted_s11n", "x", &[2, 3, 24, 24]);
+    for part in
+        ["block squeeze_excite(x", "avgpool(global)", "block inverted(x", "|> hard_sigmoid", "kernel // 2"]
+    {
+        assert!(text.contains(part), "no `{part}` in\n{text}");
+    }
+}
+
+#[test]
+fn graphs_of_converters_become_programs() {
+    for (name, input, shape) in [
+        ("kmobile", "input_1:0", &[1usize, 33, 33, 3][..]),
+        ("tfunet", "x:0", &[1, 15, 22, 3]),
+        ("kmbv3", "in", &[1, 32, 32, 3]),
+        ("vol_s17", "x", &[1, 1, 8, 16, 16]),
+        ("aspp_s13d", "x", &[1, 3, 64, 48]),
+    ] {
+        both(name, input, shape);
+    }
+}
+
+#[test]
 fn general_tensors_are_refused_by_name() {
     let bytes = std::fs::read(root().join("tests/files/onnx/models/attend_script.onnx")).expect("a fixture");
     let graph = import(bytes.into(), &ImportOptions::default()).expect("it is imported elsewhere").graph;
-    let refused = write(&graph, &|_| None).expect_err("matrix products of tensors").to_string();
+    let refused = write(&graph, &|_| None, true).expect_err("matrix products of tensors").to_string();
     assert!(
         refused.contains("no channels on a grid") || refused.contains("the language has no form"),
         "{refused}"

@@ -1,5 +1,6 @@
 //! Whole ONNX models against ONNX Runtime's outputs: known architectures with seeded weights, a trained model with channels last
-//! and free size, and networks exported by PyTorch in several styles. `tests/peers/onnx_models.py` makes the files.
+//! and free size, and networks exported by PyTorch in several styles. `tests/peers/onnx_models.py` and
+//! `onnx_zoo.py` make the files.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -141,5 +142,40 @@ fn exports_of_every_style() {
         ] {
             given(&format!("{name}_{style}"), shape);
         }
+    }
+}
+
+/// Channels last, transposes around every convolution, shapes computed, kernels reshaped, weights quantised.
+#[test]
+fn graphs_as_converters_write_them() {
+    for (name, shape) in [
+        ("kmobile", &[1usize, 33, 33, 3][..]),
+        ("tfreshape", &[2, 16, 20, 3]),
+        ("tfunet", &[1, 15, 22, 3]),
+        ("kmbv3", &[1, 32, 32, 3]),
+        ("tfgan", &[3, 8]),
+        ("kwave", &[2, 50, 2]),
+        ("paddle", &[1, 3, 20, 28]),
+        ("tfmisc", &[1, 7, 9, 3]),
+        ("qdq", &[1, 3, 8, 8]),
+        ("tfdet", &[1, 16, 16, 3]),
+    ] {
+        given(name, shape);
+    }
+}
+
+#[test]
+fn exports_of_many_kinds_of_networks() {
+    for (name, shape) in [
+        ("residual_s13d", &[2usize, 3, 16, 16][..]),
+        ("inverted_s11n", &[2, 3, 24, 24]),
+        ("misc_s17", &[1, 3, 16, 16]),
+        ("vol_s17", &[1, 1, 8, 16, 16]),
+        ("swin_s17", &[2, 3, 32, 32]),
+        ("grn_s11n", &[2, 3, 12, 14]),
+        ("audio_s13d", &[1, 1, 1600]),
+        ("aspp_s13d", &[1, 3, 64, 48]),
+    ] {
+        given(name, shape);
     }
 }

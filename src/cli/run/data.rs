@@ -91,7 +91,15 @@ pub(super) fn shapes(inputs: &[(Option<String>, PathBuf)]) -> Shapes {
         npy::shape(&mut file).ok()
     };
     let files = inputs.iter().filter(|(_, path)| path.as_os_str() != "-");
-    files.filter_map(|(name, path)| Some((name.clone(), shape(path)?))).collect()
+    let found = files.filter_map(|(name, path)| {
+        if let Some(dims) = shape(path) {
+            return Some((name.clone(), dims));
+        }
+        // `gpu_0/data_0=x.npy`: a name that is no word.
+        let (odd, file) = path.to_str().filter(|_| name.is_none())?.split_once('=')?;
+        Some((Some(odd.to_owned()), shape(Path::new(file))?))
+    });
+    found.collect()
 }
 
 /// Reads the buffer of an input from a file; `-` is standard input.

@@ -86,6 +86,13 @@ fn assign<'a>(
     let mut assigned: Vec<(usize, &Path)> = Vec::new();
     let names: Vec<&str> = slots.iter().map(|s| s.name.as_str()).collect();
     for (name, path) in given {
+        // Names that are no words, as in ONNX models, are seen only now that they are known.
+        let odd =
+            || names.iter().find_map(|n| Some((*n, path.to_str()?.strip_prefix(n)?.strip_prefix('=')?)));
+        let (name, path) = match (name, odd()) {
+            (None, Some((name, file))) => (Some(name), Path::new(file)),
+            (name, _) => (name.as_deref(), path.as_path()),
+        };
         let at = match (name, slots.len()) {
             (None, 1) => 0,
             (None, _) => {
@@ -94,7 +101,7 @@ fn assign<'a>(
                     format!("the network has several {side}s: {all}; say which as `NAME={}`", path.display());
                 return Err(Failure::Unusable(message));
             }
-            (Some(name), _) => names.iter().position(|n| n == name).ok_or_else(|| {
+            (Some(name), _) => names.iter().position(|n| *n == name).ok_or_else(|| {
                 Failure::Unusable(match nearest(name, names.iter().copied()) {
                     Some(near) => format!("the network has no {side} `{name}`; did you mean `{near}`?"),
                     None => format!("the network has no {side} `{name}`; it has {}", names.join(", ")),

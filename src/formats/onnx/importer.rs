@@ -207,7 +207,7 @@ impl Importer {
     }
 
     /// Imports a node, folding it if all its operands are known and small.
-    fn node(&mut self, at: &At<'_>, operands: &[Option<Value>]) -> Result<Vec<Value>, String> {
+    pub(super) fn node(&mut self, at: &At<'_>, operands: &[Option<Value>]) -> Result<Vec<Value>, String> {
         let mut size = 0;
         let known = operands.iter().flatten().all(|v| match v {
             Value::Host(h) => {

@@ -237,6 +237,9 @@ impl Importer {
         if dims.iter().product::<usize>() != v.len() {
             return Err(format!("{} elements cannot have the extents {dims:?}", v.len()));
         }
+        if let Some(before) = self.before_refolding(v, dims) {
+            return Ok(before);
+        }
         if let Some((x, groups)) = self.shuffled(v, dims) {
             let id = self.op(Shuffle { groups }, &[x])?;
             return Ok(self.plain(id, v.elem));
@@ -255,6 +258,34 @@ impl Importer {
             (false, _) => self.op(Refold { to: named(&to) }, &[id])?,
         };
         Ok(self.plain(id, v.elem))
+    }
+
+    /// The tensor that was refolded into this one, if it had these extents: there and back is nothing.
+    fn before_refolding(&self, v: &Val, dims: &[usize]) -> Option<Val> {
+        let Def::Op { op: Op::Reshape(_) | Op::Refold(_), inputs } = &self.graph.value(v.id).def else {
+            return None;
+        };
+        let before = self.plain(*inputs.first()?, v.elem);
+        (v.is_ordered() && before.dims == dims).then_some(before)
+    }
+
+    /// The activation of whose channels a tensor `[n, groups, rest]` shows groups.
+    pub(super) fn grouped(&self, v: &Val) -> Option<ValueId> {
+        let Def::Op { op: Op::Reshape(_) | Op::Refold(_), inputs } = &self.graph.value(v.id).def else {
+            return None;
+        };
+        let from = *inputs.first()?;
+        let ty = &self.graph.value(from).ty;
+        let same = v.is_ordered() && v.rank() >= 3 && ty.is_activation() && ty.n() == v.dims[0];
+        (same && v.dims[1] > 0 && ty.c() % v.dims[1] == 0 && ty.c() != v.dims[1]).then_some(from)
+    }
+
+    /// The activation whose channels are the tensor's last axis, its grid the others: what a converter from channels-last has.
+    pub(super) fn channels_last(&self, v: &Val) -> Option<ValueId> {
+        let ty = &self.graph.value(v.id).ty;
+        let whole = ty.is_activation() && ty.rank() > 0 && v.axes.last() == Some(&Some(1));
+        let all = (0..ty.dims().len()).all(|d| ty.dims()[d] == 1 || v.axes.contains(&Some(d)));
+        (whole && all).then_some(v.id)
     }
 
     /// Whether three extents are channels with their grid laid out in a row.

@@ -1,9 +1,10 @@
 //! One operation as a stage of a pipeline, its weights kept.
 
-use super::{Refused, Writer};
+use super::Refused;
+use super::node::{Fixed, Form, Ref, Tok, Weight};
+use super::read::{Reader, sizes};
 use crate::graph::ValueId;
 use crate::ops::Op;
-use crate::ops::conv::Conv;
 use crate::ops::depth_space::{DepthSpace, Direction};
 use crate::ops::geometry::{Geometry, Linking, Share};
 use crate::ops::norm::{Norm, Over as NormOver};
@@ -12,7 +13,6 @@ use crate::ops::pool::{Over, Pool, PoolKind};
 use crate::ops::resize::{Coords, Resize, To};
 use crate::ops::slice::Slice;
 use crate::ops::unary::{Unary, UnaryFn};
-use crate::ops::unconv::Unconv;
 use crate::ops::window::{Padding, WindowSpec};
 
 /// A number that reads back as the same bits; a negative one in parentheses.
@@ -36,144 +36,164 @@ fn sides(list: &[(usize, usize)]) -> String {
     }
 }
 
-/// Stride, dilation and padding where they are not the default; `stride` is what is left out.
-fn window(spec: &WindowSpec, stride: &[usize]) -> String {
-    let mut text = String::new();
-    if spec.stride != stride {
-        text.push_str(&format!(", stride: {}", extent(&spec.stride)));
-    }
-    if spec.dilation.iter().any(|d| *d != 1) {
-        text.push_str(&format!(", dilate: {}", extent(&spec.dilation)));
-    }
-    match &spec.pad {
-        Padding::Valid => {}
-        Padding::Same => text.push_str(", pad: same"),
-        Padding::SameLo => text.push_str(", pad: same_lo"),
-        Padding::Full => text.push_str(", pad: full"),
-        Padding::Sides(list) if list.iter().all(|s| *s == (0, 0)) => {}
-        Padding::Sides(list) => text.push_str(&format!(", pad: {}", sides(list))),
-    }
-    text
+/// Stride, dilation and padding; `stride` is what is left out.
+fn window(spec: &WindowSpec, stride: &[usize]) -> Vec<Tok> {
+    let ones = vec![1; spec.kernel.len()];
+    let pad = match &spec.pad {
+        Padding::Valid => "0".to_owned(),
+        Padding::Same => "same".to_owned(),
+        Padding::SameLo => "same_lo".to_owned(),
+        Padding::Full => "full".to_owned(),
+        Padding::Sides(list) if list.is_empty() => "0".to_owned(),
+        Padding::Sides(list) => sides(list),
+    };
+    vec![
+        Tok::or(", stride: ", Fixed::Axes(spec.stride.clone()), Fixed::Axes(stride.to_vec())),
+        Tok::or(", dilate: ", Fixed::Axes(spec.dilation.clone()), Fixed::Axes(ones)),
+        Tok::or(", pad: ", Fixed::Pad(pad), Fixed::Pad("0".to_owned())),
+    ]
 }
 
-/// Kernel and all the rest of a layer's geometry; `None` for what imported models never have.
-fn geometry(g: &Geometry, channels: usize) -> Option<String> {
-    let mut text = channels.to_string();
+/// Channels, kernel and all the rest of a layer's geometry; `None` for what imported models never have.
+fn geometry(g: &Geometry, channels: usize) -> Option<Vec<Tok>> {
+    let mut toks = vec![Tok::arg("", Fixed::Int(channels as i64))];
     if !g.window.kernel.is_empty() {
-        text.push_str(&format!(", {}", extent(&g.window.kernel)));
+        toks.push(Tok::arg(", ", Fixed::Kernel(g.window.kernel.clone())));
+        toks.extend(window(&g.window, &vec![1; g.window.kernel.len()]));
     }
-    text.push_str(&window(&g.window, &vec![1; g.window.kernel.len()]));
-    match (&g.links, &g.share) {
-        (Linking::Dense, Share::All) => {}
-        (Linking::Groups(groups), Share::All) => text.push_str(&format!(", groups: {groups}")),
+    let groups = match (&g.links, &g.share) {
+        (Linking::Dense, Share::All) => 1,
+        (Linking::Groups(groups), Share::All) => *groups,
         (Linking::Table(_), _) | (_, Share::Tile(_) | Share::None) => return None,
-    }
+    };
+    toks.push(Tok::or(", groups: ", Fixed::Int(groups as i64), Fixed::Int(1)));
     if g.flip {
-        text.push_str(", flip: true");
+        toks.push(Tok::text(", flip: true"));
     }
-    Some(text)
+    Some(toks)
 }
 
-impl Writer<'_> {
-    pub(super) fn stage(&mut self, id: ValueId, op: &Op, x: &[ValueId]) -> Result<String, Refused> {
+/// `f(…)`
+fn call(name: &str, inner: Vec<Tok>, end: &str) -> Vec<Tok> {
+    let mut toks = vec![Tok::text(format!("{name}("))];
+    toks.extend(inner);
+    toks.push(Tok::text(format!("{end})")));
+    toks
+}
+
+impl Reader<'_> {
+    /// An operation behind its first operand.
+    pub(super) fn stage(&mut self, id: ValueId, op: &Op, x: &[ValueId], from: Ref) -> Result<Ref, Refused> {
         let ty = self.ty(id).clone();
-        Ok(match op {
-            Op::Conv(conv) => return self.conv(id, conv, x),
-            Op::Unconv(unconv) => return self.unconv(id, unconv, x),
+        let plain = |text: &str| Ok((vec![Tok::text(text)], None));
+        let (toks, parts): (Vec<Tok>, Option<&[&str]>) = match op {
+            Op::Conv(conv) => {
+                let inner = geometry(&conv.geometry, conv.channels);
+                let inner = inner.ok_or_else(|| self.refused(id, op, " written from a graph"))?;
+                (call("conv", inner, no_bias(conv.bias)), Some(&["weight", "bias"]))
+            }
+            Op::Unconv(unconv) => {
+                let inner = geometry(&unconv.geometry, unconv.channels);
+                let mut inner = inner.ok_or_else(|| self.refused(id, op, " written from a graph"))?;
+                if let Some(size) = unconv.size.as_ref().filter(|s| !s.is_empty()) {
+                    inner.push(Tok::arg(", out: ", Fixed::Kernel(size.clone())));
+                }
+                (call("unconv", inner, no_bias(unconv.bias)), Some(&["weight", "bias"]))
+            }
             Op::Dense(dense) => {
-                let bias = if dense.bias { "" } else { ", bias: false" };
-                let call = format!("dense({}{bias})", dense.channels);
-                return self.layered(id, &call, &["weight", "bias"], x);
+                let inner = vec![Tok::arg("", Fixed::Int(dense.channels as i64))];
+                (call("dense", inner, no_bias(dense.bias)), Some(&["weight", "bias"]))
             }
             Op::BatchNorm(norm) => {
-                let call = format!("batchnorm(eps: {:?}, momentum: {:?})", norm.eps, norm.momentum);
-                return self.layered(id, &call, &["weight", "bias", "running_mean", "running_var"], x);
+                let mut args = Vec::new();
+                // Exporters round it in several ways.
+                if (norm.eps - 1e-5).abs() > 1e-11 {
+                    args.push(format!("eps: {:?}", norm.eps));
+                }
+                // ONNX says one minus it, which does not round back.
+                let momentum = (norm.momentum * 1e6).round() / 1e6;
+                if momentum != 0.1 {
+                    args.push(format!("momentum: {momentum:?}"));
+                }
+                let text = if args.is_empty() { String::new() } else { format!("({})", args.join(", ")) };
+                (
+                    vec![Tok::text(format!("batchnorm{text}"))],
+                    Some(&["weight", "bias", "running_mean", "running_var"]),
+                )
             }
-            Op::Norm(norm) => return self.norm(id, norm, x),
+            Op::Norm(norm) => {
+                let text = self.norm(id, norm, x.len() > 1);
+                (vec![Tok::text(text)], (x.len() > 1).then_some(&["weight", "bias"]))
+            }
             Op::PRelu(_) => {
                 let shared = self.ty(x[1]).dims() == [1] && ty.c() != 1;
-                let call = if shared { "prelu(shared: true)" } else { "prelu" };
-                return self.layered(id, call, &["weight"], x);
+                let text = if shared { "prelu(shared: true)" } else { "prelu" };
+                (vec![Tok::text(text)], Some(&["weight"]))
             }
-            Op::Pool(pool) => self.pool(id, pool)?,
-            Op::Unary(unary) => function(unary),
-            Op::Softmax(softmax) => if softmax.log { "log_softmax" } else { "softmax" }.to_owned(),
-            Op::Lrn(l) => {
-                format!("lrn(size: {}, alpha: {:?}, beta: {:?}, k: {:?})", l.size, l.alpha, l.beta, l.k)
-            }
-            Op::L2Norm(l) => format!("l2norm(eps: {:?})", l.eps),
-            Op::Identity(_) => "identity".to_owned(),
-            Op::Reshape(_) if ty.rank() == 0 => "flatten".to_owned(),
+            Op::Pool(pool) => (self.pool(id, pool)?, None),
+            Op::Unary(unary) => plain(&function(unary))?,
+            Op::Softmax(softmax) => plain(if softmax.log { "log_softmax" } else { "softmax" })?,
+            Op::Lrn(l) => plain(&format!(
+                "lrn(size: {}, alpha: {:?}, beta: {:?}, k: {:?})",
+                l.size, l.alpha, l.beta, l.k
+            ))?,
+            Op::L2Norm(l) => plain(&format!("l2norm(eps: {:?})", l.eps))?,
+            Op::Identity(_) => plain("identity")?,
+            Op::Reshape(_) if ty.rank() == 0 => plain("flatten")?,
             Op::Reshape(_) => {
-                let order: Vec<usize> = (0..ty.dims().len()).collect();
-                format!("reshape({})", super::shape(&ty, &order))
+                let mut inner = Vec::new();
+                for (i, (name, d)) in ty.names().iter().zip(ty.dims()).skip(1).enumerate() {
+                    let key = format!("{}{name}: ", if i == 0 { "[" } else { ", " });
+                    inner.push(Tok::arg(&key, Fixed::Int(*d as i64)));
+                }
+                (call("reshape", inner, "]"), None)
             }
-            Op::Shuffle(shuffle) => format!("shuffle({})", shuffle.groups),
-            Op::Flip(flip) => format!("flip({})", ty.names()[flip.dim]),
-            Op::Upsample(up) => format!("upsample({})", extent(&up.factor)),
-            Op::Resize(resize) => resized(resize),
-            Op::Pad(pad) => padded(pad),
-            Op::DepthSpace(op) => blocks(op),
+            Op::Shuffle(shuffle) => plain(&format!("shuffle({})", shuffle.groups))?,
+            Op::Flip(flip) => plain(&format!("flip({})", ty.names()[flip.dim]))?,
+            Op::Upsample(up) => {
+                (call("upsample", vec![Tok::arg("", Fixed::Axes(up.factor.clone()))], ""), None)
+            }
+            Op::Resize(resize) => (resized(resize), None),
+            Op::Pad(pad) => plain(&padded(pad))?,
+            Op::DepthSpace(op) => plain(&blocks(op))?,
             _ => return Err(self.refused(id, op, "")),
-        })
-    }
-
-    /// A call with weights, under a name.
-    fn layered(&mut self, id: ValueId, call: &str, parts: &[&str], x: &[ValueId]) -> Result<String, Refused> {
-        let layer = self.layer(id, x.get(1).copied());
-        for (part, w) in parts.iter().zip(&x[1..]) {
-            self.keep(&layer, part, *w)?;
-        }
-        Ok(format!("{call} as {layer}"))
-    }
-
-    fn conv(&mut self, id: ValueId, op: &Conv, x: &[ValueId]) -> Result<String, Refused> {
-        let Some(text) = geometry(&op.geometry, op.channels) else {
-            return Err(self.refused(id, &op.clone().into(), " written from a graph"));
         };
-        let bias = if op.bias { "" } else { ", bias: false" };
-        self.layered(id, &format!("conv({text}{bias})"), &["weight", "bias"], x)
-    }
-
-    fn unconv(&mut self, id: ValueId, op: &Unconv, x: &[ValueId]) -> Result<String, Refused> {
-        let Some(mut text) = geometry(&op.geometry, op.channels) else {
-            return Err(self.refused(id, &op.clone().into(), " written from a graph"));
-        };
-        if let Some(size) = op.size.as_ref().filter(|s| !s.is_empty()) {
-            text.push_str(&format!(", out: {}", extent(size)));
+        let weights = parts.unwrap_or_default().iter().zip(&x[1..]);
+        let weights: Vec<Weight> =
+            weights.map(|(part, w)| self.weight(part, *w)).collect::<Result<_, _>>()?;
+        let layer = parts.map(|_| self.layer(id, x.get(1).copied()));
+        let made = self.push(id, Form::Stage, toks, vec![from]);
+        if let Some(layer) = layer {
+            self.name_layer(layer, weights);
         }
-        let bias = if op.bias { "" } else { ", bias: false" };
-        self.layered(id, &format!("unconv({text}{bias})"), &["weight", "bias"], x)
+        Ok(made)
     }
 
-    fn norm(&mut self, id: ValueId, op: &Norm, x: &[ValueId]) -> Result<String, Refused> {
-        let affine = if x.len() > 1 { "" } else { ", affine: false" };
+    fn norm(&self, id: ValueId, op: &Norm, affine: bool) -> String {
+        let affine = if affine { "" } else { ", affine: false" };
         let (c, rank) = (self.ty(id).c(), self.ty(id).rank());
-        let call = match op.over {
+        match op.over {
             NormOver::Channels => format!("layernorm(axis: c, eps: {:?}{affine})", op.eps),
             NormOver::Groups(1) if rank == 0 => format!("layernorm(eps: {:?}{affine})", op.eps),
             NormOver::Groups(g) if g == c && rank > 0 => format!("instancenorm(eps: {:?}{affine})", op.eps),
             NormOver::Groups(g) => format!("groupnorm({g}, eps: {:?}{affine})", op.eps),
-        };
-        if x.len() == 1 {
-            return Ok(call);
         }
-        self.layered(id, &call, &["weight", "bias"], x)
     }
 
-    fn pool(&self, id: ValueId, op: &Pool) -> Result<String, Refused> {
+    fn pool(&self, id: ValueId, op: &Pool) -> Result<Vec<Tok>, Refused> {
         let (name, end) = match op.kind {
             PoolKind::Max => ("maxpool", String::new()),
             PoolKind::Avg => ("avgpool", String::new()),
             PoolKind::Lp(p) => ("lppool", format!(", p: {p:?}")),
         };
         Ok(match &op.over {
-            Over::Global => format!("{name}(global{end})"),
+            Over::Global => vec![Tok::text(format!("{name}(global{end})"))],
             Over::Window(spec) => {
                 let partial = if op.partial { ", partial: true" } else { "" };
                 let count = if op.count_pad { ", count_pad: true" } else { "" };
-                let window = window(spec, &spec.kernel);
-                format!("{name}({}{window}{partial}{count}{end})", extent(&spec.kernel))
+                let mut inner = vec![Tok::arg("", Fixed::Kernel(spec.kernel.clone()))];
+                inner.extend(window(spec, &spec.kernel));
+                call(name, inner, &format!("{partial}{count}{end}"))
             }
             Over::Grid(_) | Over::Channels { .. } => {
                 return Err(self.refused(id, &op.clone().into(), " written from a graph"));
@@ -188,25 +208,26 @@ impl Writer<'_> {
         op: &Op,
         slice: &Slice,
         x: ValueId,
-    ) -> Result<String, Refused> {
+        from: Ref,
+    ) -> Result<Ref, Refused> {
         let ty = self.ty(x).clone();
-        let mut text = String::new();
+        let mut at = from;
         for cut in &slice.cuts {
             if cut.dim == 0 {
                 return Err(self.refused(id, op, " along the batch"));
             }
             let rest = ty.dims()[cut.dim] - cut.start - cut.len;
-            let sizes = [cut.start, cut.len, rest];
-            let place = usize::from(cut.start > 0);
-            let sizes: Vec<String> = sizes.iter().filter(|s| **s > 0).map(ToString::to_string).collect();
-            let stage = format!("split(sizes: [{}], axis: {})", sizes.join(", "), ty.names()[cut.dim]);
-            let from = if text.is_empty() { self.operand(x)? } else { text };
-            let parts = self.name("parts");
-            self.lines.push(format!("let {parts} = {from} |> {stage}"));
-            text = format!("{parts}[{place}]");
+            let parts: Vec<usize> = [cut.start, cut.len, rest].into_iter().filter(|s| *s > 0).collect();
+            let mut toks = sizes(&parts);
+            toks.push(Tok::text(format!("], axis: {})", ty.names()[cut.dim])));
+            at = self.push(id, Form::Part(usize::from(cut.start > 0)), toks, vec![at]);
         }
-        Ok(text)
+        Ok(at)
     }
+}
+
+fn no_bias(bias: bool) -> &'static str {
+    if bias { "" } else { ", bias: false" }
 }
 
 fn function(op: &Unary) -> String {
@@ -238,17 +259,17 @@ fn function(op: &Unary) -> String {
     }
 }
 
-fn resized(op: &Resize) -> String {
+fn resized(op: &Resize) -> Vec<Tok> {
     let to = match &op.to {
-        To::Size(size) => extent(size),
-        To::Factor(factor) => format!("factor: {factor:?}"),
+        To::Size(size) => Tok::arg("", Fixed::Kernel(size.clone())),
+        To::Factor(factor) => Tok::text(format!("factor: {factor:?}")),
     };
     let coords = match op.coords {
         Coords::HalfPixel => "",
         Coords::AlignCorners => ", coords: align_corners",
         Coords::Asymmetric => ", coords: asymmetric",
     };
-    format!("resize({to}{}{coords})", if op.linear { "" } else { ", mode: nearest" })
+    call("resize", vec![to], &format!("{}{coords}", if op.linear { "" } else { ", mode: nearest" }))
 }
 
 fn padded(op: &Pad) -> String {

@@ -9,8 +9,11 @@ use crate::formats::onnx::value::{Val, Value, general, named};
 use crate::graph::ValueId;
 use crate::ops::arrange::{Arrange, Pick};
 use crate::ops::binary::{Binary, BinaryFn, Number};
+use crate::ops::conv::Conv;
 use crate::ops::dense::Dense;
+use crate::ops::geometry::{Geometry, Linking, Share};
 use crate::ops::matmul::MatMul;
+use crate::ops::window::{Padding, WindowSpec};
 use crate::tensor::ty::TensorTy;
 
 pub(super) fn import(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Option<Results> {
@@ -88,6 +91,25 @@ fn dense(cx: &mut Importer, a: &Val, b: &Value, turned: bool, bias: Option<&Valu
     Ok(Value::Graph(cx.plain(y, Elem::Float)))
 }
 
+/// Channels times a known matrix at each position of the grid: a convolution of one tap.
+fn across_channels(cx: &mut Importer, x: ValueId, b: &Value) -> Result<ValueId, String> {
+    let channels = b.dims()[1];
+    let rank = cx.graph.value(x).ty.rank();
+    let window = WindowSpec {
+        kernel: vec![1; rank],
+        stride: vec![1; rank],
+        dilation: vec![1; rank],
+        pad: Padding::Valid,
+    };
+    let geometry = Geometry { window, share: Share::All, links: Linking::Dense, flip: false };
+    let ty = geometry.weight_ty(&cx.graph.value(x).ty, channels, &[]).map_err(|e| e.message)?;
+    let pair = TensorTy::new([("i", b.dims()[0]), ("o", channels)]).map_err(|_| "a weight too large")?;
+    let w = weight(cx, b, &pair)?;
+    // `[o, i, 1, 1]` from `[i, o]`
+    let w = cx.op(Arrange { to: named(&ty), from: vec![Pick::same(1), Pick::same(0)] }, &[w])?;
+    cx.op(Conv { channels, geometry, bias: false }, &[x, w])
+}
+
 /// The product of two values of the graph, batch dimensions broadcast.
 fn product(cx: &mut Importer, a: &Val, b: &Val) -> Result<Value, String> {
     let rank = a.rank().max(b.rank());
@@ -112,7 +134,11 @@ fn matmul(cx: &mut Importer, a: &Value, b: &Value) -> Result<Value, String> {
     let left = cx.val(a)?;
     let left = if row { left.refitted(&[1, left.dims[0]]).ok_or("a row")? } else { left };
     let known = matches!(b, Value::Host(_)) && b.dims().len() == 2 && !cx.is_scratch();
-    let y = if known && b.dims()[0] == left.dims[left.rank() - 1] {
+    let fits = known && b.dims()[0] == left.dims[left.rank() - 1];
+    let y = if let Some(id) = cx.channels_last(&left).filter(|_| fits && !row) {
+        let y = across_channels(cx, id, b)?;
+        cx.like(&left, y)
+    } else if fits {
         let depth = b.dims()[0];
         let rows = left.len() / depth.max(1);
         let flat = if left.rank() == 2 { left.clone() } else { cx.refold(&left, &[rows, depth])? };

@@ -1,6 +1,7 @@
 //! What each operation of ONNX becomes: one table, one file a family.
 
 mod binary;
+mod composed;
 mod constant;
 mod conv;
 mod layout;
@@ -8,6 +9,7 @@ mod linear;
 mod loss;
 mod norm;
 mod pool;
+mod quantize;
 mod reduce;
 mod resize;
 mod shape;
@@ -45,7 +47,9 @@ pub(super) fn import(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Results
         .or_else(|| reduce::import(cx, at, x))
         .or_else(|| resize::import(cx, at, x))
         .or_else(|| shape::import(cx, at, x))
-        .or_else(|| layout::import(cx, at, x));
+        .or_else(|| layout::import(cx, at, x))
+        .or_else(|| quantize::import(cx, at, x))
+        .or_else(|| composed::import(cx, at, x));
     known.unwrap_or_else(|| Err(refused(op).to_owned()))
 }
 

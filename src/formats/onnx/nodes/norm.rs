@@ -1,8 +1,10 @@
 //! Normalisations and softmax.
 
+use super::composed::{Build, int, list, number};
 use super::conv::weight;
 use super::{Operands, Results, need, opt};
 use crate::formats::onnx::attrs::{At, axis};
+use crate::formats::onnx::host::Host;
 use crate::formats::onnx::importer::Importer;
 use crate::formats::onnx::tensor::Elem;
 use crate::formats::onnx::value::{Val, Value};
@@ -39,10 +41,10 @@ fn per_channel(channels: usize) -> Result<TensorTy, String> {
 
 fn batch(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Results {
     if at.opset >= 14 && at.flag("training_mode", false)? && !cx.training {
-        return Err("`training_mode`: statistics of the batch itself; export the model for inference".into());
+        return batch_statistics(cx, at, x);
     }
     if at.opset < 9 && at.int("spatial", 1)? == 0 {
-        return Err("`spatial: 0`, statistics of each position".into());
+        return positions(cx, at, x);
     }
     let v = cx.val(need(x, 0)?)?;
     let channels = *v.dims.get(1).ok_or("its input has no channels")?;
@@ -71,13 +73,84 @@ fn statistic(cx: &mut Importer, value: &Value, ty: &TensorTy, trainable: bool) -
     }
 }
 
+/// Normalisation by the statistics of the batch itself, and what a training would keep of them.
+fn batch_statistics(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Results {
+    let mut b = Build { cx };
+    let data = need(x, 0)?;
+    let rank = data.dims().len();
+    let over = list((0..rank).filter(|d| *d != 1));
+    let channel = |b: &mut Build<'_>, v: &Value| {
+        let mut dims = vec![1; rank];
+        dims[1] = v.dims().iter().product();
+        b.reshaped(v, &dims)
+    };
+    let mean = b.call("ReduceMean", &[data, &over], vec![int("keepdims", 1)])?;
+    let off = b.call("Sub", &[data, &mean], Vec::new())?;
+    let square = b.call("Mul", &[&off, &off], Vec::new())?;
+    let var = b.call("ReduceMean", &[&square, &over], vec![int("keepdims", 1)])?;
+    let safe = b.call("Add", &[&var, &number(f64::from(at.float("epsilon", 1e-5)?))], Vec::new())?;
+    let root = b.call("Sqrt", &[&safe], Vec::new())?;
+    let scale = channel(&mut b, need(x, 1)?)?;
+    let shift = channel(&mut b, need(x, 2)?)?;
+    let y = b.call("Div", &[&off, &root], Vec::new())?;
+    let y = b.call("Mul", &[&y, &scale], Vec::new())?;
+    let mut out = vec![b.call("Add", &[&y, &shift], Vec::new())?];
+    let momentum = f64::from(at.float("momentum", 0.9)?);
+    for (i, now) in [(3, &mean), (4, &var)] {
+        if !at.wants(i - 2) {
+            break;
+        }
+        let flat = b.reshaped(now, need(x, i)?.dims())?;
+        let old = b.call("Mul", &[need(x, i)?, &number(momentum)], Vec::new())?;
+        let new = b.call("Mul", &[&flat, &number(1.0 - momentum)], Vec::new())?;
+        out.push(b.call("Add", &[&old, &new], Vec::new())?);
+    }
+    Ok(out)
+}
+
+/// Older operator sets: statistics, scale and shift of each position.
+fn positions(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Results {
+    let mut b = Build { cx };
+    let safe = b.call("Add", &[need(x, 4)?, &number(f64::from(at.float("epsilon", 1e-5)?))], Vec::new())?;
+    let root = b.call("Sqrt", &[&safe], Vec::new())?;
+    let factor = b.call("Div", &[need(x, 1)?, &root], Vec::new())?;
+    let off = b.call("Sub", &[need(x, 0)?, need(x, 3)?], Vec::new())?;
+    let y = b.call("Mul", &[&off, &factor], Vec::new())?;
+    Ok(vec![b.call("Add", &[&y, need(x, 2)?], Vec::new())?])
+}
+
 fn instance(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Results {
     let v = cx.val(need(x, 0)?)?;
     let channels = *v.dims.get(1).ok_or("its input has no channels")?;
+    if let (Some(from), Value::Host(scale), Value::Host(shift)) = (cx.grouped(&v), need(x, 1)?, need(x, 2)?) {
+        return in_groups(cx, at, &v, from, [scale, shift]);
+    }
     let ty = per_channel(channels)?;
     let operands = [cx.act(&v)?, weight(cx, need(x, 1)?, &ty)?, weight(cx, need(x, 2)?, &ty)?];
     let y = cx.op(Norm { over: Over::Groups(channels), eps: at.float("epsilon", 1e-5)? }, &operands)?;
     Ok(vec![Value::Graph(cx.plain(y, v.elem))])
+}
+
+/// Normalisation of groups of channels as exporters write it: groups in the place of channels. What follows folds back.
+fn in_groups(cx: &mut Importer, at: &At<'_>, v: &Val, from: ValueId, affine: [&Host; 2]) -> Results {
+    let groups = v.dims[1];
+    let c = cx.graph.value(from).ty.c();
+    let mut operands = vec![from];
+    let [scale, shift] = affine.map(|h| h.values());
+    if scale.len() != groups || shift.len() != groups {
+        return Err(format!("{} scales of {groups} groups", scale.len()));
+    }
+    if scale.iter().any(|x| *x != 1.0) || shift.iter().any(|x| *x != 0.0) {
+        for (host, values) in affine.into_iter().zip([&scale, &shift]) {
+            let spread = (0..c).map(|i| values[i / (c / groups)]).collect();
+            let host = Host { name: host.name.clone(), ..Host::new(vec![c], Elem::Float, spread) };
+            operands.push(cx.weight(&host, per_channel(c)?, true)?);
+        }
+    }
+    let op = Norm { over: Over::Groups(groups), eps: at.float("epsilon", 1e-5)? };
+    let y = cx.op(op, &operands)?;
+    let y = cx.plain(y, v.elem);
+    Ok(vec![Value::Graph(cx.refold(&y, &v.dims)?)])
 }
 
 fn group(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Results {
@@ -116,6 +189,23 @@ fn layer(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Results {
     let v = cx.val(need(x, 0)?)?;
     let axis = axis(at.int("axis", -1)?, v.rank())?;
     let length = v.dims[axis..].iter().product();
+    let own = |value: Option<&Value>| value.is_some_and(|v| v.dims() == [length]);
+    if let Some(id) = cx.channels_last(&v)
+        && axis + 1 == v.rank()
+        && !(at.wants(1) || at.wants(2))
+        && own(opt(x, 1))
+        && (opt(x, 2).is_none() || own(opt(x, 2)))
+    {
+        let ty = per_channel(length)?;
+        let w = weight(cx, need(x, 1)?, &ty)?;
+        let b = match opt(x, 2) {
+            Some(b) => weight(cx, b, &ty)?,
+            None => cx.graph.constant("shift", ty, vec![0.0; length]),
+        };
+        let op = Norm { over: Over::Channels, eps: at.float("epsilon", 1e-5)? };
+        let y = cx.op(op, &[id, w, b])?;
+        return Ok(vec![Value::Graph(cx.like(&v, y))]);
+    }
     let id = rows(cx, &v, axis)?;
     let eps = at.float("epsilon", 1e-5)?;
     let op = Norm { over: Over::Groups(1), eps };

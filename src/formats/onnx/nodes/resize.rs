@@ -167,6 +167,19 @@ fn named(
     let ty = &cx.graph.value(v.id).ty;
     let whole = |a: &&usize| axes[**a].scale * axes[**a].n as f64 == axes[**a].out as f64;
     let grid = changed.iter().all(|a| v.axes[*a].is_some_and(|d| d >= 2));
+    // One position is the same everywhere, whatever the way between positions.
+    if ty.is_activation()
+        && grid
+        && changed.iter().all(|a| axes[*a].n == 1)
+        && how.coords != "tf_crop_and_resize"
+    {
+        let mut factor = vec![1; ty.rank()];
+        for a in changed {
+            factor[v.axes[*a].map_or(0, |d| d - 2)] = axes[*a].out;
+        }
+        let id = cx.op(Upsample { factor }, &[v.id])?;
+        return Ok(Some(cx.like(v, id)));
+    }
     let short = changed.iter().all(|a| axes[*a].n > 1 || how.mode == "nearest");
     if !ty.is_activation()
         || !grid
