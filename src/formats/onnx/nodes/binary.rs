@@ -3,14 +3,14 @@
 //! The operand with the most elements leads: the others come to its dimensions, so that a tensor that is held as channels on
 //! a grid, in whatever order, stays as it is.
 
+use super::patterns;
 use super::{Operands, Results, need, opt};
 use crate::formats::onnx::attrs::At;
 use crate::formats::onnx::host::Host;
 use crate::formats::onnx::importer::Importer;
 use crate::formats::onnx::tensor::Elem;
 use crate::formats::onnx::value::{Val, Value, activation, general, grid_names};
-use crate::graph::{Def, ValueId};
-use crate::ops::Op;
+use crate::graph::ValueId;
 use crate::ops::arrange::{Arrange, Pick};
 use crate::ops::binary::{Binary, BinaryFn, Number};
 use crate::ops::pointwise::{Pointwise, PointwiseFn};
@@ -179,68 +179,9 @@ fn known(
     cx.op(Arrange { to: super::super::value::named(to), from }, &[id])
 }
 
-/// The operation that makes a value, with its operands.
-fn made_by(cx: &Importer, id: ValueId) -> Option<(&Op, &[ValueId])> {
-    match &cx.graph.value(id).def {
-        Def::Op { op, inputs } => Some((op, inputs)),
-        Def::Input(_) | Def::Param { .. } | Def::Const(_) => None,
-    }
-}
-
-/// The function that a product of a value with a function of it is: `x sigmoid(x)`, `x hard_sigmoid(x)`.
-fn gated(cx: &Importer, x: ValueId, gate: ValueId) -> Option<UnaryFn> {
-    match made_by(cx, gate)? {
-        (Op::Unary(Unary { f: UnaryFn::Sigmoid, .. }), [of]) if *of == x => Some(UnaryFn::Silu),
-        (Op::Unary(Unary { f: UnaryFn::HardSigmoid, .. }), [of]) if *of == x => Some(UnaryFn::HardSwish),
-        _ => None,
-    }
-}
-
-/// The `x` of `x * clip(x + 3, 0, 6)`, which a sixth of makes hard-swish.
-fn six_swish(cx: &Importer, id: ValueId) -> Option<ValueId> {
-    let (Op::Binary(Binary { f: BinaryFn::Mul, number: None }), [a, b]) = made_by(cx, id)? else {
-        return None;
-    };
-    let clipped = |x: ValueId, gate: ValueId| {
-        let (Op::Unary(Unary { f: UnaryFn::Clip, args }), [sum]) = made_by(cx, gate)? else { return None };
-        let (Op::Binary(Binary { f: BinaryFn::Add, number: Some(number) }), [of]) = made_by(cx, *sum)? else {
-            return None;
-        };
-        let three = matches!(number, Number::Right(3.0) | Number::Left(3.0));
-        (*args == [0.0, 6.0] && three && *of == x).then_some(x)
-    };
-    clipped(*a, *b).or_else(|| clipped(*b, *a))
-}
-
-/// What exporters write out of hard-swish and the sigmoid-weighted unit, as one function again.
-fn recognised(cx: &mut Importer, f: BinaryFn, a: &Value, b: &Value) -> Result<Option<Value>, String> {
-    let (x, function) = match (f, a, b) {
-        (BinaryFn::Mul, Value::Graph(x), Value::Graph(gate))
-            if x.axes == gate.axes && x.dims == gate.dims =>
-        {
-            match (gated(cx, x.id, gate.id), gated(cx, gate.id, x.id)) {
-                (Some(function), _) => (x.clone(), function),
-                (None, Some(function)) => (gate.clone(), function),
-                (None, None) => return Ok(None),
-            }
-        }
-        (BinaryFn::Mul | BinaryFn::Div, Value::Graph(v), Value::Host(h)) if h.dims.len() <= v.dims.len() => {
-            let by = h.scalar().map(|s| if f == BinaryFn::Div { 1.0 / s } else { s });
-            let sixth = by.is_some_and(|by| (by - 1.0 / 6.0).abs() < 1e-7);
-            match six_swish(cx, v.id).filter(|_| sixth) {
-                Some(x) => (Val { id: x, ..v.clone() }, UnaryFn::HardSwish),
-                None => return Ok(None),
-            }
-        }
-        _ => return Ok(None),
-    };
-    let y = cx.op(Unary::of(function), &[x.id])?;
-    Ok(Some(Value::Graph(cx.like(&x, y))))
-}
-
 /// `f` of two operands.
 pub(super) fn arithmetic(cx: &mut Importer, f: BinaryFn, a: &Value, b: &Value) -> Result<Value, String> {
-    if let Some(value) = recognised(cx, f, a, b)? {
+    if let Some(value) = patterns::recognised(cx, f, a, b)? {
         return Ok(value);
     }
     let number = |cx: &Importer, side: &Value, other: &Value| match side {

@@ -8,6 +8,7 @@ mod layout;
 mod linear;
 mod loss;
 mod norm;
+mod patterns;
 mod pool;
 mod quantize;
 mod reduce;
