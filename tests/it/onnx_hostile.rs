@@ -143,3 +143,46 @@ fn external_data_stays_in_the_folder() {
             .is_err_and(|e| e.starts_with("E0901") && e.contains("elements for the extents"))
     );
 }
+
+#[test]
+fn operations_said_by_others_are_bounded_too() {
+    let number = |name: &str, values: &[f32]| Tensor {
+        name: name.into(),
+        data_type: 1,
+        dims: vec![values.len() as i64],
+        float_data: values.to_vec(),
+        ..Tensor::default()
+    };
+    let filled = |op: &str, more: &[&str], inits: Vec<Tensor>, shape: &[i64]| {
+        let operands: Vec<&str> = std::iter::once("a").chain(more.iter().copied()).collect();
+        let nodes = vec![node("ConstantOfShape", &["s"], &["a"]), node(op, &operands, &["y"])];
+        let all = inits.into_iter().chain([list("s", shape)]).collect();
+        let start = Instant::now();
+        let text = error(model(nodes, all));
+        assert!(start.elapsed().as_secs() < 10, "{op}");
+        text
+    };
+    assert!(filled("Trilu", &[], vec![], &[1 << 20, 1 << 10]).contains("(Trilu): a triangle of"));
+    assert!(
+        filled("CumSum", &["k"], vec![list("k", &[0])], &[1 << 20]).contains("(CumSum): sums along an axis")
+    );
+    let hot = vec![list("d", &[1 << 24]), number("v", &[0.0, 1.0])];
+    assert!(filled("OneHot", &["d", "v"], hot, &[1000]).contains("(OneHot): more elements than is sensible"));
+    assert!(filled("Sin", &[], vec![], &[1 << 30]).contains("(Sin)"));
+    let places = vec![list("i", &[0; 64])];
+    assert!(
+        filled("GatherElements", &["i"], places, &[1 << 22]).contains("(GatherElements): a choice among")
+    );
+    let mut flat = node("BatchNormalization", &["s", "s", "s", "s", "s"], &["y"]);
+    flat.attribute.push(cnnc::formats::onnx::proto::Attribute {
+        name: "training_mode".into(),
+        r#type: 2,
+        i: 1,
+        ..Default::default()
+    });
+    let text = error(model(vec![flat], vec![number("s", &[1.0, 2.0])]));
+    assert!(text.contains("its input has no channels"), "{text}");
+    let none = vec![node("QuantizeLinear", &["x", "s"], &["y"])];
+    let text = error(model(none, vec![number("s", &[]), number("x", &[1.0, 2.0])]));
+    assert!(text.contains("(QuantizeLinear)"), "{text}");
+}

@@ -219,11 +219,14 @@ const KEEPING: &[&str] = &[
     "Neg", "Resize",
 ];
 
+/// So many operations between an input and the first that cares are looked at.
+const STEPS_MAX: usize = 64;
+
 /// For each dimension `n, c, grid…` the axis of the input that the first operation which cares takes for it.
 fn channels_first(graph: &proto::Graph, name: &str, rank: usize) -> Option<Vec<usize>> {
     let mut name = name;
     let mut order: Vec<usize> = (0..rank).collect();
-    for _ in 0..graph.node.len() {
+    for _ in 0..graph.node.len().min(STEPS_MAX) {
         let node = graph.node.iter().find(|n| n.input.iter().any(|i| i == name))?;
         let op = node.op_type.as_str();
         if SPATIAL.contains(&op) && node.input.first().is_some_and(|i| i == name) {

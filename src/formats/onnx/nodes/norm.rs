@@ -78,6 +78,9 @@ fn batch_statistics(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Results 
     let mut b = Build { cx };
     let data = need(x, 0)?;
     let rank = data.dims().len();
+    if rank < 2 {
+        return Err("its input has no channels".into());
+    }
     let over = list((0..rank).filter(|d| *d != 1));
     let channel = |b: &mut Build<'_>, v: &Value| {
         let mut dims = vec![1; rank];
