@@ -277,7 +277,7 @@ impl Importer {
         let from = *inputs.first()?;
         let ty = &self.graph.value(from).ty;
         let same = v.is_ordered() && v.rank() >= 3 && ty.is_activation() && ty.n() == v.dims[0];
-        (same && v.dims[1] > 0 && ty.c() % v.dims[1] == 0 && ty.c() != v.dims[1]).then_some(from)
+        (same && v.dims[1] > 0 && ty.c().is_multiple_of(v.dims[1]) && ty.c() != v.dims[1]).then_some(from)
     }
 
     /// The activation whose channels are the tensor's last axis, its grid the others: what a converter from channels-last has.

@@ -4,7 +4,7 @@
 //! becomes a block first; what was found is a call then, and may be a part of the next. Numbers that differ between instances are
 //! parameters, as few as can be: what is another parameter, a multiple of one, or the input's channels is said so.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::node::{Fixed, Form, Node, Nodes, Ref, Tok, Weight};
 use super::text::{self, Names, word};
@@ -92,7 +92,7 @@ fn best(nodes: &Nodes, refused: &[Vec<u32>]) -> Option<Run> {
         })
         .collect();
     let last = last_uses(nodes);
-    let mut found: HashMap<Vec<u32>, Vec<usize>> = HashMap::new();
+    let mut found: BTreeMap<Vec<u32>, Vec<usize>> = BTreeMap::new();
     for start in 0..n {
         let mut key: Vec<u32> = Vec::new();
         let mut open = 0;

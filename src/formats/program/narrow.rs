@@ -47,7 +47,7 @@ impl Narrow<'_> {
                     Some(self.new.input(&port.name, value.ty, port.order.clone()))
                 }
                 Def::Param { .. } | Def::Const(_) => Some(self.push(value)),
-                Def::Op { op, inputs } => match self.vector(id, &value, op, inputs)? {
+                Def::Op { op, inputs } => match self.vector(&value, op, inputs)? {
                     Some(flat) if is_point(&value.ty) => {
                         self.flat.insert(id, flat);
                         None
@@ -96,13 +96,7 @@ impl Narrow<'_> {
     }
 
     /// The result of an operation of which a vector is an operand: a vector where the old result is a point, else the result itself.
-    fn vector(
-        &mut self,
-        id: ValueId,
-        value: &Value,
-        op: &Op,
-        inputs: &[ValueId],
-    ) -> Result<Option<ValueId>, OpError> {
+    fn vector(&mut self, value: &Value, op: &Op, inputs: &[ValueId]) -> Result<Option<ValueId>, OpError> {
         let Some(x) = inputs.first().and_then(|x| self.as_vector(*x)) else {
             return self.product(value, op, inputs);
         };
@@ -142,7 +136,6 @@ impl Narrow<'_> {
                     operands.push(self.on_grid(*rest)?);
                 }
                 let dense = Dense { channels: conv.channels, bias: conv.bias };
-                let _ = id;
                 Some(self.new.op(&value.name, dense, &operands)?.0)
             }
             _ => None,
