@@ -51,7 +51,7 @@ impl ConvGrad {
     }
 
     /// The forward layer's windows on `x`.
-    fn windows(&self, x: &TensorTy, dy: &TensorTy) -> Result<Vec<Window>, OpError> {
+    pub(super) fn windows(&self, x: &TensorTy, dy: &TensorTy) -> Result<Vec<Window>, OpError> {
         let (windows, _) = self.geometry.window.resolve(x, false)?;
         self.geometry.check_channels(x.c(), dy.c())?;
         let out: Vec<usize> = windows.iter().map(|w| w.out).collect();

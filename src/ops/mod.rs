@@ -29,6 +29,7 @@ pub mod tabled;
 mod unconv_nest;
 pub mod vjp;
 pub mod window;
+mod winograd_grad_nest;
 mod winograd_nest;
 
 use crate::support::diag::Code;
@@ -143,6 +144,8 @@ ops! {
     Upsample(upsample::Upsample),
     Winner(winner::Winner),
     Winograd(winograd::Winograd),
+    WinogradFold(winograd_fold::WinogradFold),
+    WinogradGrad(winograd_grad::WinogradGrad),
     WinogradWeight(winograd_weight::WinogradWeight),
 }
 

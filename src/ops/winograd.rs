@@ -157,6 +157,7 @@ impl Winograd {
             case("valid", (3, 16), [8, 9], of(48, [0, 0], [6, 7], true)),
             case("full", (1, 16), [5, 5], of(32, [2, 2], [7, 7], false)),
             case("bands", (1, 32), [26, 20], of(32, [1, 1], [26, 20], true)),
+            case("parts of rows", (1, 64), [5, 498], of(64, [1, 1], [5, 498], true)),
             case("uneven bands", (2, 64), [19, 30], of(64, [1, 0], [19, 28], false)),
         ]
     }
@@ -258,7 +259,7 @@ impl OpRules for Winograd {
         let x = inputs[0];
         let mut wants = Wants::any(inputs.len());
         if let Some(cut) = self.cut(x.n(), x.c()) {
-            let reach = [cut.rows(), cut.width];
+            let reach = cut.reach();
             let halo = (0..2).map(|d| (self.lo[d], (2 * reach[d] + 2).saturating_sub(self.lo[d] + x.grid_dims()[d])));
             wants.inputs[0] = Want::Halo([(0, 0), (0, 0)].into_iter().chain(halo).collect());
         }

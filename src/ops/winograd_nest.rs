@@ -24,15 +24,17 @@ const WEIGHT_NEAR: f64 = 256e3;
 /// Bytes that come from afar in a cycle.
 const RATE: f64 = 16.0;
 
-/// How tiles are cut into bands, and bands into groups. Tiles are counted in rows of `width`.
+/// How tiles are cut into bands, and bands into groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cut {
-    /// Tiles of a row.
-    pub(super) width: usize,
+    /// Tiles of a row of a band.
+    width: usize,
+    /// Into how many equal parts rows are cut.
+    columns: usize,
     /// Rows of a band.
-    pub(super) band: usize,
-    /// Bands of a sample; the last may reach below the output.
-    pub(super) bands: usize,
+    band: usize,
+    /// Bands of a sample, side by side counted as one; the last may reach below the output.
+    bands: usize,
     /// Groups: of samples if there are several, else of bands, else of output channels.
     groups: usize,
     /// Into how many parts the groups cut the output channels.
@@ -49,11 +51,11 @@ impl Cut {
 
     /// The cut of least cost by a rough model: what is fetched from afar, and rows below the output.
     pub(super) fn of(n: usize, c: usize, o: usize, size: [usize; 2]) -> Option<Self> {
-        let [height, width] = size.map(|e| e.div_ceil(2));
+        let [height, row] = size.map(|e| e.div_ceil(2));
         let maps = c.checked_add(o)?;
         if n == 0
             || height == 0
-            || width == 0
+            || row == 0
             || !c.is_multiple_of(Self::LANES)
             || !o.is_multiple_of(Self::LANES)
             || c == 0
@@ -61,8 +63,9 @@ impl Cut {
         {
             return None;
         }
-        let cost = |band: usize, parts: usize| -> f64 {
-            let bands = height.div_ceil(band) as f64;
+        let cost = |(band, columns): (usize, usize), parts: usize| -> f64 {
+            let width = row / columns;
+            let bands = (height.div_ceil(band) * columns) as f64;
             let tiles = (band * width) as f64;
             let bytes = tiles * 64.0 * maps as f64;
             let weight = 64.0 * c as f64 * o as f64;
@@ -76,22 +79,26 @@ impl Cut {
         // One sample alone needs several bands to be shared out, or parts of the output channels.
         let parts = |band: usize| if n == 1 && band == height { grouped(blocks).min(4) } else { 1 };
         let parts = |band: usize| (1..=parts(band)).rev().find(|p| blocks.is_multiple_of(*p)).unwrap_or(1);
-        let best = (1..=height).min_by(|a, b| cost(*a, parts(*a)).total_cmp(&cost(*b, parts(*b))))?;
-        let (bands, parts) = (height.div_ceil(best), parts(best));
+        // Whole rows where several fit, else parts of one row.
+        let whole = (1..=height).map(|band| (band, 1));
+        let cuts = whole.chain((2..=row).filter(|c| row.is_multiple_of(*c)).map(|columns| (1, columns)));
+        let price = |cut: &(usize, usize)| cost(*cut, parts(cut.0));
+        let (band, columns) = cuts.min_by(|a, b| price(a).total_cmp(&price(b)))?;
+        let (width, bands, parts) = (row / columns, height.div_ceil(band), parts(band));
         let groups = if parts > 1 { parts } else { grouped(if n > 1 { n } else { bands }) };
         let (samples, turns) = match (n, parts) {
             (1, 1) => (1, bands / groups),
             (1, _) => (1, bands),
             _ => (n / groups, bands),
         };
-        let cut = Self { width, band: best, bands, groups, parts, samples, turns };
-        let elements = groups.checked_mul(16)?.checked_mul(maps)?.checked_mul(best)?.checked_mul(width)?;
+        let cut = Self { width, columns, band, bands, groups, parts, samples, turns };
+        let elements = groups.checked_mul(16)?.checked_mul(maps)?.checked_mul(band)?.checked_mul(width)?;
         (elements <= ELEMENTS_MAX).then_some(cut)
     }
 
-    /// Rows of tiles, those below the output included.
-    pub(super) fn rows(&self) -> usize {
-        self.band * self.bands
+    /// Rows and columns of tiles, those below the output included.
+    pub(super) fn reach(&self) -> [usize; 2] {
+        [self.band * self.bands, self.width * self.columns]
     }
 }
 
@@ -106,14 +113,16 @@ pub(super) fn lower(cx: &mut LowerCx<'_>, op: &Winograd) {
     let (n, c, o) = (cx.input(0).n(), cx.input(0).c(), op.channels);
     let cut = op.cut(n, c).expect("the shape rule accepted these types");
     let tiles = cut.band * cut.width;
+    // Room for an odd number of tiles: the 16 numbers of one then lie in different sets of the nearest cache.
     let dims = |maps| {
-        [("g", cut.groups), ("t", 16), ("block", maps / Cut::LANES), ("p", tiles), ("lane", Cut::LANES)]
+        [("g", cut.groups), ("block", maps / Cut::LANES), ("t", 16), ("p", tiles | 1), ("lane", Cut::LANES)]
     };
     let o = o / cut.parts;
     let (spread, products) = (cx.scratch("spread", &dims(c)), cx.scratch("products", &dims(o)));
     cx.nested(LoopKind::Free, &[("g", cut.groups)], |cx, g| {
         let g = Affine::from(g[0]);
-        let turns = [("sample".to_owned(), cut.samples), ("band".to_owned(), cut.turns)];
+        let turns = [("sample", cut.samples), ("band", cut.turns), ("column", cut.columns)];
+        let turns = turns.map(|(name, extent)| (name.to_owned(), extent));
         serial(cx, &turns, |cx, turn| {
             let place = Place::of(&cut, n, o, &g, turn);
             spread_out(cx, op, &cut, &place, spread, c);
@@ -123,11 +132,12 @@ pub(super) fn lower(cx: &mut LowerCx<'_>, op: &Winograd) {
     });
 }
 
-/// Which group, sample, first row and first output channel a band has.
+/// Which group, sample, first row, first column and first output channel a band has.
 struct Place {
     g: Affine,
     n: Affine,
     row: Affine,
+    column: Affine,
     /// The first output channel.
     first: Affine,
 }
@@ -142,7 +152,8 @@ impl Place {
             (Affine::k(0), &(g * cut.turns as i64) + &turn[1])
         };
         let first = if cut.parts > 1 { g * o as i64 } else { Affine::k(0) };
-        Self { g: g.clone(), n: sample, row: &band * cut.band as i64, first }
+        let column = &turn[2] * cut.width as i64;
+        Self { g: g.clone(), n: sample, row: &band * cut.band as i64, column, first }
     }
 }
 
@@ -152,12 +163,12 @@ fn spread_out(cx: &mut LowerCx<'_>, op: &Winograd, cut: &Cut, place: &Place, to:
     cx.nested(LoopKind::Free, &dims, |cx, v| {
         let [block, th, tw, lane] = [v[0], v[1], v[2], v[3]].map(Affine::from);
         let channel = &(&block * Cut::LANES as i64) + &lane;
-        let row = &place.row + &th;
+        let (row, column) = (&place.row + &th, &place.column + &tw);
         let mut columns: Vec<[Reg; 4]> = Vec::new();
         for j in 0..4 {
             let d = [0, 1, 2, 3].map(|i: i64| {
                 let h = (&row * 2).offset(i - op.lo[0] as i64);
-                let w = (&tw * 2).offset(j - op.lo[1] as i64);
+                let w = (&column * 2).offset(j - op.lo[1] as i64);
                 let load = cx.load(0, &[place.n.clone(), channel.clone(), h, w]);
                 cx.b.let_(load)
             });
@@ -168,7 +179,7 @@ fn spread_out(cx: &mut LowerCx<'_>, op: &Winograd, cut: &Cut, place: &Place, to:
             let row = [0, 1, 2, 3].map(|j: usize| columns[j][i]);
             for (j, e) in input_rule(row).into_iter().enumerate() {
                 let t = Affine::k((4 * i + j) as i64);
-                cx.b.store(to, &[place.g.clone(), t, block.clone(), p.clone(), lane.clone()], e);
+                cx.b.store(to, &[place.g.clone(), block.clone(), t, p.clone(), lane.clone()], e);
             }
         }
     });
@@ -190,18 +201,19 @@ fn multiply(cx: &mut LowerCx<'_>, cut: &Cut, place: &Place, [from, to]: [Buf; 2]
         let sums = [("i_block".to_owned(), c / Cut::LANES), ("i".to_owned(), Cut::LANES)];
         serial(cx, &sums, |cx, i| {
             let input = &(&i[0] * Cut::LANES as i64) + &i[1];
-            let x = cx.b.load(from, &[place.g.clone(), t.clone(), i[0].clone(), p.clone(), i[1].clone()]);
+            let x = cx.b.load(from, &[place.g.clone(), i[0].clone(), t.clone(), p.clone(), i[1].clone()]);
             let u = cx.load(1, &[channel.clone(), input, t.clone()]);
             cx.b.set(sum, Expr::fma(x, u, sum.into()));
         });
-        cx.b.store(to, &[place.g.clone(), t, block, p, lane], Expr::Reg(sum));
+        cx.b.store(to, &[place.g.clone(), block, t, p, lane], Expr::Reg(sum));
     });
 }
 
 /// `A' m A + b` of every tile and output channel.
 fn collect(cx: &mut LowerCx<'_>, op: &Winograd, cut: &Cut, place: &Place, from: Buf, o: usize) {
     let dims = [("block", o / Cut::LANES), ("th", cut.band), ("tw", cut.width), ("lane", Cut::LANES)];
-    let covered = [2 * cut.rows() > op.size[0], 2 * cut.width > op.size[1]];
+    let [rows, all] = cut.reach();
+    let covered = [2 * rows > op.size[0], 2 * all > op.size[1]];
     cx.nested(LoopKind::Free, &dims, |cx, v| {
         let [block, th, tw, lane] = [v[0], v[1], v[2], v[3]].map(Affine::from);
         let channel = &(&(&block * Cut::LANES as i64) + &lane) + &place.first;
@@ -209,18 +221,18 @@ fn collect(cx: &mut LowerCx<'_>, op: &Winograd, cut: &Cut, place: &Place, from: 
         let mut columns: Vec<[Reg; 2]> = Vec::new();
         for j in 0..4 {
             let m = [0, 1, 2, 3].map(|i: i64| {
-                let at = [place.g.clone(), Affine::k(4 * i + j), block.clone(), p.clone(), lane.clone()];
+                let at = [place.g.clone(), block.clone(), Affine::k(4 * i + j), p.clone(), lane.clone()];
                 let load = cx.b.load(from, &at);
                 cx.b.let_(load)
             });
             columns.push(output_rule(m).map(|e| cx.b.let_(e)));
         }
-        let row = &place.row + &th;
+        let (row, column) = (&place.row + &th, &place.column + &tw);
         for a in 0..2 {
             let m = [0, 1, 2, 3].map(|j: usize| columns[j][a]);
             let sums = output_rule(m).map(|e| cx.b.let_(e));
             for (b, sum) in sums.into_iter().enumerate() {
-                let (h, w) = ((&row * 2).offset(a as i64), (&tw * 2).offset(b as i64));
+                let (h, w) = ((&row * 2).offset(a as i64), (&column * 2).offset(b as i64));
                 let mut inside = Vec::new();
                 for (at, axis) in [(&h, 0), (&w, 1)] {
                     if covered[axis] {
@@ -257,10 +269,12 @@ mod tests {
             (17, 32, 48, [9, 31]),
             (1, 32, 32, [3, 3]),
             (1, 512, 512, [7, 7]),
+            (4, 64, 32, [256, 256]),
         ] {
             let cut = Cut::of(n, c, o, size).expect("a cut");
-            assert!(2 * cut.rows() >= size[0] && 2 * cut.width >= size[1], "{cut:?}");
-            assert!(2 * (cut.rows() - cut.band) < size[0], "no band lies below: {cut:?}");
+            let [rows, columns] = cut.reach();
+            assert!(2 * rows >= size[0] && columns == size[1].div_ceil(2), "{cut:?}");
+            assert!(2 * (rows - cut.band) < size[0], "no band lies below: {cut:?}");
             assert_eq!(cut.groups * cut.samples * cut.turns, n * cut.bands * cut.parts, "{cut:?}");
         }
         assert_eq!(Cut::of(1, 8, 16, [8, 8]), None);

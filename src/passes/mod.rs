@@ -49,7 +49,7 @@ pub struct Settings {
     /// Whether all layers that can be computed by minimal filtering are, whatever else is said.
     pub minimal: Option<bool>,
     /// Layers, by [`winograd_key`], for which it was measured whether minimal filtering pays. For all others the rule of
-    /// [`crate::ops::winograd::of`] decides.
+    /// [`crate::ops::winograd::pays`] decides.
     pub winograd: BTreeMap<String, bool>,
 }
 

@@ -1,13 +1,19 @@
-//! Convolutions of 3x3 with steps of 1 by minimal filtering, see [`crate::ops::winograd`]: forward, and by their inputs. The weight's
-//! transform is an operation of its own, which runs when weights are loaded, or once a step where training changes them.
+//! Convolutions of 3x3 with steps of 1 by minimal filtering, see [`crate::ops::winograd`]: forward, by their inputs, and by their
+//! weights ([`crate::ops::winograd_grad`]). The weight's transform is an operation of its own, which runs when weights are loaded,
+//! or once a step where training changes them.
 //! Stands behind what changes weights and biases, and before equal values are shared, so that a weight that several layers
 //! use is transformed once.
 
 use super::Settings;
 use crate::graph::patch::{Rewrite, Work};
 use crate::graph::{Def, Graph, ValueId};
-use crate::ops::OpError;
-use crate::ops::winograd::{Said, of, pays};
+use crate::ops::{OpError, winograd, winograd_grad};
+
+/// What stands for a value.
+enum Said {
+    Conv(winograd::Said),
+    Grad(winograd_grad::Said),
+}
 
 pub(super) fn run(work: Work, settings: &Settings) -> Work {
     let at_load = work.graph.at_load();
@@ -27,12 +33,17 @@ pub(super) fn run(work: Work, settings: &Settings) -> Work {
 fn said(graph: &Graph, id: ValueId, settings: &Settings, at_load: &[bool]) -> Option<Said> {
     let value = graph.value(id);
     let Def::Op { op, inputs } = &value.def else { return None };
-    let x = &graph.value(*inputs.first()?).ty;
-    let said = of(op, x, &value.ty).ok()?;
+    let ty = |i: usize| inputs.get(i).map(|id| &graph.value(*id).ty);
+    let x = ty(0)?;
+    if let Some(said) = ty(1).and_then(|dy| winograd_grad::of(op, x, dy).ok()) {
+        let pays = || winograd_grad::pays(op, x, ty(1)?).ok();
+        return settings.minimal.unwrap_or_else(|| pays().is_some()).then_some(Said::Grad(said));
+    }
+    let said = winograd::of(op, x, &value.ty).ok()?;
     let measured = || settings.winograd.get(&key(graph, id, at_load)?).copied();
     let told = settings.minimal.or_else(|| if settings.winograd.is_empty() { None } else { measured() });
     let loaded = inputs.get(1).is_some_and(|w| at_load[w.index()]);
-    told.unwrap_or_else(|| pays(op, x, &value.ty, loaded).is_ok()).then_some(said)
+    told.unwrap_or_else(|| winograd::pays(op, x, &value.ty, loaded).is_ok()).then_some(Said::Conv(said))
 }
 
 /// What decides whether minimal filtering pays. `None` where it cannot be done.
@@ -40,7 +51,7 @@ pub(super) fn key(graph: &Graph, id: ValueId, at_load: &[bool]) -> Option<String
     let value = graph.value(id);
     let Def::Op { op, inputs } = &value.def else { return None };
     let x = &graph.value(*inputs.first()?).ty;
-    let Said { weight, conv } = of(op, x, &value.ty).ok()?;
+    let winograd::Said { weight, conv } = winograd::of(op, x, &value.ty).ok()?;
     let when = if at_load[inputs.get(1)?.index()] { "loaded" } else { "made" };
     // Not the bias: it changes nothing, and normalisations bring one.
     Some(format!("3x3 at {:?} of {x} to {}, {weight:?}, {when}", conv.lo, value.ty))
@@ -50,6 +61,14 @@ fn anew(rewrite: &mut Rewrite<'_>, id: ValueId, said: Said) -> Result<ValueId, O
     let mut inputs = rewrite.inputs(id);
     let name = rewrite.old.graph.value(id).name.clone();
     let origin = rewrite.old.origin[id.index()];
-    inputs[1] = rewrite.op(&format!("{name}.spread"), said.weight, &[inputs[1]], None)?;
-    rewrite.op(&name, said.conv, &inputs, origin)
+    match said {
+        Said::Conv(said) => {
+            inputs[1] = rewrite.op(&format!("{name}.spread"), said.weight, &[inputs[1]], None)?;
+            rewrite.op(&name, said.conv, &inputs, origin)
+        }
+        Said::Grad(said) => {
+            let sums = rewrite.op(&format!("{name}.sums"), said.sums, &inputs, None)?;
+            rewrite.op(&name, said.fold, &[sums], origin)
+        }
+    }
 }

@@ -46,6 +46,8 @@ const REFUSING: &[&str] = &[
     "optim",
     "pool_grad",
     "winograd",
+    "winograd_fold",
+    "winograd_grad",
     "winograd_weight",
 ];
 

@@ -84,12 +84,14 @@ impl Wide<'_> {
         if let Some(problem) = problem {
             return Err(problem);
         }
+        let stored = |buf: Buf| stmts.iter().any(|s| matches!(s, Stmt::Store { buf: b, .. } if *b == buf));
         let mut order: Vec<usize> = (0..copies).collect();
         let mut most: Option<(usize, Vec<Address>)> = None;
         for (buf, form) in &forms {
             let places: Vec<Address> =
                 (0..copies).map(|copy| self.address(form, *buf, copy)).collect::<Emitted<_>>()?;
-            if self.nest.bufs.get(buf.index()).is_some_and(|b| !b.writable) {
+            // What lies in a buffer that is stored to may be another value for the next copy.
+            if !stored(*buf) {
                 for at in &places {
                     *self.reads.entry(*at).or_insert(0) += 1;
                 }

@@ -48,6 +48,11 @@ impl Compiled {
                         .to_owned(),
                 );
             }
+            if let Def::Op { op: Op::WinogradGrad(_), .. } = &root.def {
+                said.push(
+                    "said by minimal filtering F(3x3, 2x2): 16 instead of 36 products for each tile of 2x2 gradients".to_owned(),
+                );
+            }
             if let (Some(links), Some(Linking::Dense)) =
                 (self.links(layer.value), root_geometry(&root.def).map(|g| &g.links))
             {

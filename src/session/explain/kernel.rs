@@ -7,6 +7,7 @@ use crate::lower::memory::Place;
 use crate::ops::Op;
 use crate::ops::equation::{Equation, equation, word};
 use crate::ops::winograd::{of, pays};
+use crate::ops::winograd_grad;
 use crate::passes::Settings;
 use crate::schedule::{Cycles, Part, Target, candidates};
 use crate::session::model::Compiled;
@@ -147,6 +148,9 @@ impl Compiled {
         let step = &self.program.steps[i];
         let root = graph.value(step.root);
         let Def::Op { op, inputs } = &root.def else { return Vec::new() };
+        if let Some(other) = self.other_gradient(op, inputs) {
+            return vec![other];
+        }
         let minimal = matches!(op, Op::Winograd(_));
         if !minimal && !matches!(op, Op::Conv(_) | Op::Unconv(_)) {
             return Vec::new();
@@ -176,6 +180,24 @@ impl Compiled {
             (false, false) => pays(op, x, &root.ty, loaded).err().unwrap_or_default(),
         };
         vec![Other { what, why, cycles }]
+    }
+
+    /// The other way to a gradient by a weight.
+    fn other_gradient(&self, op: &Op, inputs: &[ValueId]) -> Option<Other> {
+        let ty = |i: usize| &self.program.work.graph.value(inputs[i]).ty;
+        if matches!(op, Op::WinogradGrad(_)) {
+            let why = "36 instead of 16 products for each tile of 2x2 gradients".to_owned();
+            return Some(Other { what: "by definition".to_owned(), why, cycles: None });
+        }
+        if !matches!(op, Op::ConvGrad(_)) {
+            return None;
+        }
+        let why = match winograd_grad::of(op, ty(0), ty(1)) {
+            Err(reason) => format!("does not apply: {reason}"),
+            Ok(_) if self.recipe.passes.exact => "options ask for definitions".to_owned(),
+            Ok(_) => winograd_grad::pays(op, ty(0), ty(1)).err().unwrap_or_default(),
+        };
+        Some(Other { what: "minimal filtering F(3x3, 2x2)".to_owned(), why, cycles: None })
     }
 
     /// The scheduler's other candidates for the main part.
