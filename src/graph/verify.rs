@@ -214,13 +214,28 @@ fn wants(graph: &Graph, id: ValueId) -> Check {
     ensure(held, id, || format!("wants its result to be {:?}, not {:?}", wants.output, last.layout))
 }
 
+/// Fewer channels than this fill no vector.
+const CHANNELS_MIN: usize = 8;
+
+/// Elements of a channel of a sample.
+fn pixels(ty: &TensorTy) -> usize {
+    ty.dims().iter().skip(2).product()
+}
+
+/// Whether a layout has at least this halo.
+fn wide(layout: &Layout, least: &[(usize, usize)]) -> bool {
+    layout.halo.len() == least.len()
+        && layout.halo.iter().zip(least).all(|(have, want)| have.0 >= want.0 && have.1 >= want.1)
+}
+
 /// Whether `layout` offers what is wanted. Dimensions of extent 1 without a halo may stand anywhere in an order.
 pub fn satisfies(layout: &Layout, want: &Want, ty: &TensorTy) -> bool {
     match want {
         Want::Any => true,
-        Want::Halo(least) => {
-            layout.halo.len() == least.len()
-                && layout.halo.iter().zip(least).all(|(have, want)| have.0 >= want.0 && have.1 >= want.1)
+        Want::Halo(least) => wide(layout, least),
+        Want::Channels(least) => {
+            let few = !ty.is_activation() || ty.c() < CHANNELS_MIN;
+            wide(layout, least) && (few || layout.order.last() == Some(&1) || pixels(ty) == 1)
         }
         Want::Order(order) => {
             let long = |order: &[usize]| -> Vec<usize> {

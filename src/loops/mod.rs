@@ -185,7 +185,7 @@ pub enum LoopKind {
 pub const LANES: usize = 4;
 
 /// Lanes that a vector loop may have: four vectors of 512 bits.
-pub const LANES_MAX: usize = 64;
+pub const LANES_MAX: usize = 128;
 
 /// A statement.
 #[derive(Clone, Debug, PartialEq)]

@@ -129,7 +129,7 @@ fn scope_kinds_and_stores_are_checked() {
         ("serial i in 0..8 { par j in 0..8 { } }", "not outermost"),
         ("par i in 0..8 { } let r0 = 0.0", "only some outermost"),
         ("par i in 0..8 { store y[i, 0] = 0.0 } par j in 0..2 { store y[2, j] = 0.0 }", "both touch"),
-        ("vec i in 0..80 { store y[0, i] = 0.0 }", "more lanes than"),
+        ("vec i in 0..144 { store y[0, i] = 0.0 }", "more lanes than"),
         ("vec i in 0..4 { store y[i, 0] = 0.0 }", "8 elements apart"),
         ("vec i in 0..4 { if i - 1 >= 0 { store y[0, i] = 0.0 } }", "depends on the `jam` or `vec`"),
         (

@@ -215,7 +215,11 @@ impl OpRules for Conv {
         let mut halo = vec![(0, 0), (0, 0)];
         halo.extend(self.checked(inputs[0]).iter().map(Window::overhang));
         let mut wants = Wants::any(inputs.len());
-        wants.inputs[0] = Want::Halo(halo);
+        // Maps of their own fill vectors where groups are many.
+        wants.inputs[0] = match self.geometry.links {
+            Linking::Groups(g) if g > 1 => Want::Channels(halo),
+            Linking::Groups(_) | Linking::Dense | Linking::Table(_) => Want::Halo(halo),
+        };
         wants.inputs[1] = Want::Order(self.geometry.packing(true));
         wants
     }

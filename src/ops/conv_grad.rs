@@ -161,7 +161,9 @@ impl OpRules for ConvGrad {
         let windows = self.windows(inputs[0], inputs[1]).expect("the shape rule accepted these types");
         let mut halo = vec![(0, 0), (0, 0)];
         halo.extend(windows.iter().map(Window::overhang));
-        Wants { inputs: vec![Want::Halo(halo), Want::Any], output: Want::Order(self.geometry.packing(true)) }
+        let near = vec![(0, 0); inputs[1].dims().len()];
+        let inputs = vec![Want::Channels(halo), Want::Channels(near)];
+        Wants { inputs, output: Want::Order(self.geometry.packing(true)) }
     }
 
     fn scalar(&self) -> Option<ScalarFn<'_>> {

@@ -51,10 +51,12 @@ fn layout(want: &Want, ty: &TensorTy, channels_last: bool) -> Layout {
     let rank = ty.dims().len();
     let mut layout = match want {
         Want::Order(order) => return Layout::ordered(order.clone()),
-        Want::Any | Want::Halo(_) if channels_last && ty.is_activation() => Layout::channels_last(rank),
-        Want::Any | Want::Halo(_) => Layout::canonical(rank),
+        Want::Any | Want::Halo(_) | Want::Channels(_) if channels_last && ty.is_activation() => {
+            Layout::channels_last(rank)
+        }
+        Want::Any | Want::Halo(_) | Want::Channels(_) => Layout::canonical(rank),
     };
-    if let Want::Halo(halo) = want {
+    if let Want::Halo(halo) | Want::Channels(halo) = want {
         layout.halo = halo.clone();
     }
     layout

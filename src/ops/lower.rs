@@ -16,6 +16,9 @@ pub enum Want {
     Any,
     /// Any order, and at least this zero halo per dimension (reads may run into it).
     Halo(Vec<(usize, usize)>),
+    /// Channels beside each other, if they are several, and a halo as [`Self::Halo`] has it: for loops whose vectors run over the
+    /// channels of an activation.
+    Channels(Vec<(usize, usize)>),
     /// Exactly this order of dimensions, outermost first, and no halo (for weights, the packing; for moves, canonical).
     Order(Vec<usize>),
 }

@@ -14,7 +14,7 @@ use super::role::Role;
 use super::args::{ArgTy, Attrs};
 use super::case::{Case, Fill};
 use super::conv_nest::{guard, seen, serial};
-use super::lower::{LowerCx, ScalarFn, Wants};
+use super::lower::{LowerCx, ScalarFn, Want, Wants};
 use super::pool_args::{make_avg, make_lp, make_max};
 use super::shape_rules::{pointwise, too_large};
 use super::window::{Padding, Window, WindowSpec};
@@ -486,7 +486,12 @@ impl OpRules for Pool {
     }
 
     fn wants(&self, inputs: &[&TensorTy], _out: &TensorTy) -> Wants {
-        Wants::any(inputs.len())
+        // Vectors run over channels.
+        let mut wants = Wants::any(inputs.len());
+        if !matches!(self.over, Over::Channels { .. }) {
+            wants.inputs[0] = Want::Channels(vec![(0, 0); inputs[0].dims().len()]);
+        }
+        wants
     }
 
     fn scalar(&self) -> Option<ScalarFn<'_>> {

@@ -12,8 +12,8 @@
 use super::args::{Attr, Attrs};
 use super::case::{Case, Fill};
 use super::conv_nest::guard;
-use super::lower::{LowerCx, ScalarFn, Wants};
-use super::pool::{Pool, PoolKind};
+use super::lower::{LowerCx, ScalarFn, Want, Wants};
+use super::pool::{Over, Pool, PoolKind};
 use super::pool_look::{Look, looks, tap_number, taps};
 use super::role::Role;
 use super::vjp::{Applied, Emit, NotDifferentiable, Pulled};
@@ -335,7 +335,13 @@ impl OpRules for PoolGrad {
     }
 
     fn wants(&self, inputs: &[&TensorTy], _out: &TensorTy) -> Wants {
-        Wants::any(inputs.len())
+        // Vectors run over channels.
+        let mut wants = Wants::any(inputs.len());
+        if !matches!(self.pool.over, Over::Channels { .. }) {
+            let near = |ty: &&TensorTy| Want::Channels(vec![(0, 0); ty.dims().len()]);
+            wants.inputs = inputs.iter().map(near).collect();
+        }
+        wants
     }
 
     fn scalar(&self) -> Option<ScalarFn<'_>> {

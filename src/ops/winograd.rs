@@ -261,7 +261,7 @@ impl OpRules for Winograd {
         if let Some(cut) = self.cut(x.n(), x.c()) {
             let reach = cut.reach();
             let halo = (0..2).map(|d| (self.lo[d], (2 * reach[d] + 2).saturating_sub(self.lo[d] + x.grid_dims()[d])));
-            wants.inputs[0] = Want::Halo([(0, 0), (0, 0)].into_iter().chain(halo).collect());
+            wants.inputs[0] = Want::Channels([(0, 0), (0, 0)].into_iter().chain(halo).collect());
         }
         wants.inputs[1] = Want::Order(vec![2, 1, 0]);
         wants

@@ -193,7 +193,7 @@ impl OpRules for WinogradGrad {
             let tiles = cut.reach();
             let halo = |first: [usize; 2], grid: &[usize], over: usize| -> Want {
                 let axis = |d: usize| (first[d], (2 * tiles[d] + over).saturating_sub(first[d] + grid[d]));
-                Want::Halo(vec![(0, 0), (0, 0), axis(0), axis(1)])
+                Want::Channels(vec![(0, 0), (0, 0), axis(0), axis(1)])
             };
             wants.inputs = vec![halo(self.lo, x.grid_dims(), 2), halo([0, 0], dy.grid_dims(), 0)];
         }

@@ -4,6 +4,7 @@
 //! * A value that some consumer wants in one order, and none otherwise, gets that order; a weight is then stored packed.
 //! * Any other activation is channels-last, with the largest halo that a consumer wants around it, and its channels cut into
 //!   blocks where all loops over them can be.
+//! * Where vectors run over channels ([`Want::Channels`]), channels lie beside each other, if need be in a copy of the user's input.
 //! * A consumer whose want is not met reads a copy; equal copies are made once. Copies of weights happen at load time.
 //! * An output that the network itself reads again, or that an operation with multiply-adds makes, stays channels-last when
 //!   channels are more than one: such loops are fast only on whole vectors of channels. A copy then transposes.
@@ -34,7 +35,7 @@ pub(super) fn run(work: Work) -> Work {
         value.layout = Some(chosen[id.index()].clone());
         if let (Def::Op { inputs, .. }, Some(wants)) = (&mut value.def, &wants[id.index()]) {
             for (input, want) in inputs.iter_mut().zip(&wants.inputs) {
-                *input = copies.meeting(&mut rewrite, *input, want);
+                *input = copies.meeting(&mut rewrite, (graph, &chosen, id), *input, want);
             }
         }
         rewrite.put(id, value);
@@ -79,7 +80,7 @@ fn align(graph: &Graph, wants: &[Option<Wants>], asked: &[Vec<Want>], chosen: &m
         updated[root] |= graph.updates.iter().any(|u| u.param == id);
         let order = asked[id.index()].iter().find_map(|w| match w {
             Want::Order(order) => Some(order.clone()),
-            Want::Any | Want::Halo(_) => None,
+            Want::Any | Want::Halo(_) | Want::Channels(_) => None,
         });
         let weight = matches!(graph.value(id).def, Def::Param { .. });
         if weight && orders[root].is_none() {
@@ -138,7 +139,8 @@ fn choose(graph: &Graph, id: ValueId, wants: Option<&Wants>, asked: &[Want]) -> 
     if let (Some(port), Def::Op { .. }) = (port, &value.def) {
         let layout = Layout::ordered(port.order.clone());
         let serves = asked.iter().all(|w| satisfies(&layout, w, &value.ty));
-        let alone = asked.is_empty() && !is_heavy(graph, id);
+        let lanes = wants.is_some_and(|w| w.inputs.iter().any(|w| matches!(w, Want::Channels(_))));
+        let alone = asked.is_empty() && !is_heavy(graph, id) && !lanes;
         if serves && (alone || is_channels_last(&layout, &value.ty)) {
             return layout;
         }
@@ -146,7 +148,7 @@ fn choose(graph: &Graph, id: ValueId, wants: Option<&Wants>, asked: &[Want]) -> 
     let halo = asked.iter().fold(vec![(0, 0); rank], widest);
     let mut orders = asked.iter().filter_map(|w| match w {
         Want::Order(order) => Some(order),
-        Want::Any | Want::Halo(_) => None,
+        Want::Any | Want::Halo(_) | Want::Channels(_) => None,
     });
     match (orders.next(), orders.next()) {
         (Some(order), None) if halo.iter().all(|h| *h == (0, 0)) => packed(order, &value.ty),
@@ -165,8 +167,7 @@ fn cut(graph: &Graph, mut chosen: Vec<Layout>) -> Vec<Layout> {
         let of_user =
             graph.outputs.iter().any(|p| p.value == id && *layout == Layout::ordered(p.order.clone()));
         let activation = matches!(value.def, Def::Op { .. }) && ty.is_activation() && !of_user;
-        let pixels: usize = if activation { ty.dims()[2..].iter().product() } else { 1 };
-        if pixels > 1 && is_channels_last(layout, ty) && ty.c() > BLOCK && ty.c().is_multiple_of(BLOCK) {
+        if activation && is_channels_last(layout, ty) && blocks(layout, ty) {
             chosen[id.index()].block = Some(BLOCK);
         }
     }
@@ -196,6 +197,26 @@ fn cut(graph: &Graph, mut chosen: Vec<Layout>) -> Vec<Layout> {
     chosen
 }
 
+/// Whether there are blocks of channels, and pixels between which they lie.
+fn blocks(layout: &Layout, ty: &TensorTy) -> bool {
+    let pixels: usize = ty.dims().iter().skip(2).product();
+    layout.order.last() == Some(&1) && pixels > 1 && ty.c() > BLOCK && ty.c().is_multiple_of(BLOCK)
+}
+
+/// Whether the loops of `user` tell the blocks of its operand `operand` apart, were it in `layout` with blocks.
+fn can_cut((graph, chosen, user): (&Graph, &[Layout], ValueId), operand: ValueId, layout: &Layout) -> bool {
+    let Def::Op { op, inputs } = &graph.value(user).def else { return false };
+    let cut = Layout { block: Some(BLOCK), ..layout.clone() };
+    let place = |id: &ValueId| {
+        let layout = if *id == operand { &cut } else { &chosen[id.index()] };
+        (&graph.value(*id).ty, layout)
+    };
+    let operands: Vec<_> = inputs.iter().map(place).collect();
+    let mut cx = LowerCx::new("", &operands, &[], place(&user), Vec::new());
+    op.rules().lower(&mut cx);
+    uncut(&cx.finish()).iter().all(|buf| inputs.get(buf.index()) != Some(&operand))
+}
+
 /// An order as asked for; weights lie in blocks besides, which no operation sees.
 fn packed(order: &[usize], ty: &TensorTy) -> Layout {
     if ty.is_activation() { Layout::ordered(order.to_vec()) } else { Layout::packed(order.to_vec(), ty) }
@@ -203,7 +224,9 @@ fn packed(order: &[usize], ty: &TensorTy) -> Layout {
 
 fn widest(halo: Vec<(usize, usize)>, want: &Want) -> Vec<(usize, usize)> {
     match want {
-        Want::Halo(h) => halo.iter().zip(h).map(|(a, b)| (a.0.max(b.0), a.1.max(b.1))).collect(),
+        Want::Halo(h) | Want::Channels(h) => {
+            halo.iter().zip(h).map(|(a, b)| (a.0.max(b.0), a.1.max(b.1))).collect()
+        }
         Want::Any | Want::Order(_) => halo,
     }
 }
@@ -235,7 +258,13 @@ struct Copies {
 
 impl Copies {
     /// What an operation that wants `want` of the old value `id` reads in the new graph.
-    fn meeting(&mut self, rewrite: &mut Rewrite<'_>, id: ValueId, want: &Want) -> ValueId {
+    fn meeting(
+        &mut self,
+        rewrite: &mut Rewrite<'_>,
+        user: (&Graph, &[Layout], ValueId),
+        id: ValueId,
+        want: &Want,
+    ) -> ValueId {
         let new = rewrite.of(id);
         let value = &rewrite.new.graph.values[new.index()];
         let rank = value.ty.dims().len();
@@ -244,15 +273,19 @@ impl Copies {
         }
         let layout = match want {
             Want::Order(order) => packed(order, &value.ty),
-            Want::Halo(halo) if value.ty.is_activation() => {
-                let block = value.layout.as_ref().and_then(|l| l.block);
-                Layout { halo: halo.clone(), block, ..Layout::channels_last(rank) }
+            Want::Halo(halo) | Want::Channels(halo) if value.ty.is_activation() => {
+                let plain = Layout { halo: halo.clone(), ..Layout::channels_last(rank) };
+                let block = Some(BLOCK).filter(|_| blocks(&plain, &value.ty) && can_cut(user, id, &plain));
+                Layout { block, ..plain }
             }
-            Want::Halo(halo) => Layout { halo: halo.clone(), ..Layout::canonical(rank) },
+            Want::Halo(halo) | Want::Channels(halo) => {
+                Layout { halo: halo.clone(), ..Layout::canonical(rank) }
+            }
             Want::Any => return new,
         };
         let found = self.made.iter().find(|(of, l, _)| {
-            *of == new && (*l == layout || matches!(want, Want::Halo(_)) && satisfies(l, want, &value.ty))
+            let wider = matches!(want, Want::Halo(_) | Want::Channels(_)) && l.block == layout.block;
+            *of == new && (*l == layout || wider && satisfies(l, want, &value.ty))
         });
         if let Some((_, _, copy)) = found {
             return *copy;

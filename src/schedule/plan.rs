@@ -195,8 +195,15 @@ fn each_tiling(
     let lanes: Vec<Option<Tiled>> = match vector {
         None => vec![None],
         Some(v) => {
-            let most = if target.lanes == LANES { 12 } else { VECTORS_MAX };
-            let most = most.min(dims[v].extent.div_ceil(target.lanes));
+            let all = dims[v].extent.div_ceil(target.lanes);
+            // A row of a block that is no multiple of a vector is read at once, so that memory is read in order.
+            let ragged = all <= 2 * VECTORS_MAX && !dims[v].extent.is_multiple_of(target.lanes);
+            let most = match (target.lanes == LANES, ragged) {
+                (true, _) => 12,
+                (false, true) => 2 * VECTORS_MAX,
+                (false, false) => VECTORS_MAX,
+            };
+            let most = most.min(all);
             (1..=most).map(|vectors| Some((v, lane_runs(dims[v].extent, vectors, target.lanes)))).collect()
         }
     };

@@ -42,10 +42,17 @@ impl Layout {
         Self { order, halo, block: None }
     }
 
-    /// [`Self::ordered`], in blocks of [`BLOCK`] if `ty` can be cut so: for weights, which are read a block at a time.
+    /// [`Self::ordered`], in blocks if `ty` can be cut so: for weights, which are read a block at a time. Blocks have [`BLOCK`]
+    /// elements, or where that does not divide a long row, as many as nearly fill up to eight times as much.
     pub fn packed(order: Vec<usize>, ty: &TensorTy) -> Self {
         let extent = order.last().and_then(|d| ty.dims().get(*d)).copied().unwrap_or(1);
-        let block = (extent > BLOCK && extent.is_multiple_of(BLOCK)).then_some(BLOCK);
+        let block = if extent.is_multiple_of(BLOCK) {
+            (extent > BLOCK).then_some(BLOCK)
+        } else {
+            let full = |size: &usize| size.next_multiple_of(BLOCK) * 32 <= size * 33;
+            let sizes = (4 * BLOCK..=8 * BLOCK).rev();
+            sizes.filter(|s| *s < extent && extent.is_multiple_of(*s)).find(full)
+        };
         Self { block, ..Self::ordered(order) }
     }
 
