@@ -114,6 +114,23 @@ fn graphs_of_converters_become_programs() {
 }
 
 #[test]
+fn long_chains_are_cut() {
+    let mut graph = cnnc::graph::Graph::new("Long");
+    let ty = cnnc::tensor::ty::TensorTy::new([("n", 1), ("c", 2)]).expect("small");
+    let mut x = graph.input("x", ty, vec![0, 1]);
+    for _ in 0..2500 {
+        x = graph
+            .op("r", cnnc::ops::unary::Unary::of(cnnc::ops::unary::UnaryFn::Relu), &[x])
+            .expect("fits")
+            .0;
+    }
+    graph.output("y", x, vec![0, 1]);
+    let written = write(&graph, &|_| None, true).expect("a program");
+    let checked = Compiler::new(Options::default()).check("long", &written.text, &NoFiles);
+    assert!(!checked.has_errors(), "{:?}", checked.diagnostics().first());
+}
+
+#[test]
 fn general_tensors_are_refused_by_name() {
     let bytes = std::fs::read(root().join("tests/files/onnx/models/attend_script.onnx")).expect("a fixture");
     let graph = import(bytes.into(), &ImportOptions::default()).expect("it is imported elsewhere").graph;

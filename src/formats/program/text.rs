@@ -84,6 +84,19 @@ pub(super) struct Body {
     pub(super) layers: Vec<Option<String>>,
 }
 
+/// Longer pipelines are cut by a `let`: the language bounds them.
+const STAGES_MAX: usize = 200;
+
+/// How many stages the next value's pipeline has; noted.
+fn call_stages(values: &[Spelt], node: &Node, stages: &mut Vec<usize>) -> usize {
+    let before = match (node.form, node.operands.first()) {
+        (Form::Stage, Some(Ref::Node(j))) if matches!(values[*j], Spelt::Open(_)) => stages[*j],
+        _ => 0,
+    };
+    stages.push(before + 1);
+    before + 1
+}
+
 /// A value in the text.
 enum Spelt {
     Named(String),
@@ -110,6 +123,7 @@ pub(super) fn body(
     }
     let mut out = Body { lines: Vec::new(), results: Vec::new(), layers: Vec::new() };
     let mut values: Vec<Spelt> = Vec::new();
+    let mut stages: Vec<usize> = Vec::new();
     let mut parts: BTreeMap<String, String> = BTreeMap::new();
     for (i, node) in nodes.iter().enumerate() {
         let mut given = Vec::new();
@@ -145,7 +159,8 @@ pub(super) fn body(
                 format!("{name}[{k}]")
             }
         };
-        let goes_on = matches!(users[i][..], [one] if nodes[one].form == Form::Stage);
+        let short = call_stages(&values, node, &mut stages) < STAGES_MAX;
+        let goes_on = short && matches!(users[i][..], [one] if nodes[one].form == Form::Stage);
         let output = outputs.contains(&Ref::Node(i));
         values.push(Spelt::Open(text));
         let last = outputs == [Ref::Node(i)] && users[i].is_empty();
