@@ -20,6 +20,7 @@ pub mod parse;
 pub mod patch;
 pub mod print;
 pub mod query;
+pub mod rebatch;
 #[cfg(test)]
 mod tests;
 pub mod verify;

@@ -139,8 +139,7 @@ fn choose(graph: &Graph, id: ValueId, wants: Option<&Wants>, asked: &[Want]) -> 
     if let (Some(port), Def::Op { .. }) = (port, &value.def) {
         let layout = Layout::ordered(port.order.clone());
         let serves = asked.iter().all(|w| satisfies(&layout, w, &value.ty));
-        let lanes = wants.is_some_and(|w| w.inputs.iter().any(|w| matches!(w, Want::Channels(_))));
-        let alone = asked.is_empty() && !is_heavy(graph, id) && !lanes;
+        let alone = asked.is_empty() && !is_heavy(graph, id);
         if serves && (alone || is_channels_last(&layout, &value.ty)) {
             return layout;
         }
@@ -231,12 +230,19 @@ fn widest(halo: Vec<(usize, usize)>, want: &Want) -> Vec<(usize, usize)> {
     }
 }
 
-/// Whether the operation multiplies and adds, so that its loops decide the speed of the network.
+/// Fewer channels than this fill no vector.
+const CHANNELS_MIN: usize = 8;
+
+/// Whether the operation's loops are fast only in the order that its own layouts have: it multiplies and adds, or its vectors run
+/// over channels.
 pub(super) fn is_heavy(graph: &Graph, id: ValueId) -> bool {
     let value = graph.value(id);
     let Def::Op { op, inputs } = &value.def else { return false };
     let types: Vec<&TensorTy> = inputs.iter().map(|i| &graph.value(*i).ty).collect();
+    let lanes = |w: &Want| matches!(w, Want::Channels(_));
+    let vectors = value.ty.is_activation() && value.ty.c() >= CHANNELS_MIN;
     op.rules().cost(&types, &value.ty).macs > 0
+        || vectors && op.rules().wants(&types, &value.ty).inputs.iter().any(lanes)
 }
 
 fn is_channels_last(layout: &Layout, ty: &TensorTy) -> bool {

@@ -12,6 +12,7 @@ use super::cache::{self, Way};
 use super::plan::{Plan, Run, Tiled};
 use super::profile::{Profile, Use};
 use super::{Target, plan};
+use crate::loops::Var;
 
 /// Elements that stay in the nearest cache.
 const NEAR: f64 = 4096.0;
@@ -21,6 +22,9 @@ pub(super) const GATHER: f64 = 1.5;
 
 /// Elements that come from the next cache in a cycle.
 const FAR: f64 = 8.0;
+
+/// Elements of a line of a cache.
+const LINE: i64 = 16;
 
 /// Cycles that a nest takes on one core, by what is busy.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -95,6 +99,8 @@ pub(super) struct Hot {
     /// Whether it moves with the lanes and with each tiled loop.
     pub with: [bool; 3],
     scattered: bool,
+    /// Whether its vectors begin at any element of a line.
+    ragged: bool,
     /// Elements of a tile that it reads through the serial loops, lanes and tiled loops aside.
     through: f64,
 }
@@ -104,7 +110,9 @@ impl Hot {
         let with = on.map(|d| d.is_some_and(|d| u.at.has(dims[d].var)));
         let scattered = on[0].is_some_and(|d| plan::is_gather(u, dims[d].var));
         let through = p.serial.iter().filter(|(i, _)| u.at.has(*i)).map(|(_, e)| *e as f64).product();
-        Hot { with, scattered, through }
+        let apart = |(var, c): &(Var, i64)| on[0].is_some_and(|d| *var != dims[d].var) && c % LINE != 0;
+        let ragged = with[0] && !scattered && u.at.terms.iter().any(apart);
+        Hot { with, scattered, ragged, through }
     }
 }
 
@@ -129,7 +137,9 @@ pub(super) fn tiles(p: &Profile, hot: &[Hot], runs: [&[Run]; 3], target: &Target
                     loads += times * if h.scattered && l.lanes > 1 { GATHER * lanes } else { 1.0 };
                     // What does not stay in the nearest cache from one tile to the next streams by.
                     if h.through * times * lanes > NEAR {
-                        far += times * lanes;
+                        // Rows that begin anywhere in a line share their ends with what another tile reads.
+                        let lines = if h.ragged { 1.0 + 1.0 / size[0] } else { 1.0 };
+                        far += times * lanes * lines;
                     }
                 }
                 let arithmetic = p.hot_ops.max(1.0) * work / 2.0;

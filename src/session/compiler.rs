@@ -8,9 +8,11 @@ use super::assemble::{Recipe, Timer, assemble};
 use super::error::CompileError;
 use super::model::{Made, Model};
 use super::options::{Options, THREADS_MAX};
+use super::pieces;
 use super::tune::{self, Tuned};
 use crate::ast;
 use crate::graph::Graph;
+use crate::passes::Level;
 use crate::resolve::{self, Loader, Network, NoFiles, ParseFn, Program};
 use crate::schedule::Target;
 use crate::support::diag::Diagnostic;
@@ -155,17 +157,22 @@ impl Compiler {
             }
         }
         let target = Target::of(&options.isa);
+        let parted = match options.level {
+            Level::All | Level::Kept => pieces::of(&source, options.batch, options.threads),
+            Level::Needed => None,
+        };
+        let planned = parted.as_ref().map_or(&source, |p| &p.0);
         let (recipe, tuned) = match &options.tune {
-            Some(tune) => timer.time("tune", || tune::recipe(&source, options, tune))?,
+            Some(tune) => timer.time("tune", || tune::recipe(planned, options, tune))?,
             None => (Recipe::plain(options), Tuned::default()),
         };
-        let mut program = assemble(source.clone(), &recipe, &target, &mut timer)?;
+        let mut program = assemble(planned.clone(), &recipe, &target, &mut timer)?;
         let nests: Vec<_> = program.nests.iter_mut().map(|n| std::mem::take(&mut n.nest)).collect();
         let code = timer.time("codegen", || crate::codegen::compile(&nests, &options.isa));
         for (slot, nest) in program.nests.iter_mut().zip(nests) {
             slot.nest = nest;
         }
         let made = Made { recipe, tuned, options: options.clone(), timer };
-        Model::new(source, program, code?, made)
+        Model::new(source, parted, program, code?, made)
     }
 }

@@ -21,6 +21,7 @@ pub mod observe;
 #[cfg(feature = "onnx")]
 pub mod onnx;
 pub mod options;
+mod pieces;
 pub mod ports;
 pub mod profile;
 pub mod report;

@@ -32,6 +32,8 @@ pub struct Model {
 pub(super) struct Compiled {
     /// The graph as the source says it.
     pub(super) source: Graph,
+    /// The same for a piece of the batch, and how many pieces there are; `None` where all samples run at once.
+    pub(super) parted: Option<(Graph, usize)>,
     pub(super) program: Assembled,
     pub(super) code: Code,
     /// Runs over the store when weights were set.
@@ -65,6 +67,7 @@ impl Model {
     /// Wraps code in what a run needs.
     pub(super) fn new(
         source: Graph,
+        parted: Option<(Graph, usize)>,
         program: Assembled,
         code: Code,
         made: Made,
@@ -80,6 +83,7 @@ impl Model {
         let outputs = source.outputs.iter().map(|p| Port::of(&source, p)).collect();
         let compiled = Compiled {
             source,
+            parted,
             program,
             code,
             load,
@@ -246,36 +250,42 @@ impl Model {
         &self,
         inputs: &[Cow<'_, [f32]>],
         outputs: &mut [Vec<f32>],
-        run: impl FnOnce(Memory<'_>) -> Result<(), crate::runtime::program::RunError>,
+        run: impl FnMut(Memory<'_>) -> Result<(), crate::runtime::program::RunError>,
     ) -> Result<(), RunError> {
         self.with_buffers(inputs, outputs.iter_mut().map(Vec::as_mut_slice).collect(), run)
     }
 
-    /// Lends weights and an arena for one run.
+    /// Lends weights and an arena for the run of each piece of the batch.
     fn with_buffers(
         &self,
         inputs: &[Cow<'_, [f32]>],
         outputs: Vec<&mut [f32]>,
-        run: impl FnOnce(Memory<'_>) -> Result<(), crate::runtime::program::RunError>,
+        mut run: impl FnMut(Memory<'_>) -> Result<(), crate::runtime::program::RunError>,
     ) -> Result<(), RunError> {
         if self.is_stateful() {
             return Err(RunError::Stateful);
         }
         let store = self.store()?;
-        let inputs: Vec<&[f32]> = inputs.iter().map(|i| &**i).collect();
         let free = self.arenas.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut arena = match free {
             Some(arena) => arena,
             None => Storage::zeroed(self.compiled.run.sizes().arena)?,
         };
-        let memory = Memory {
-            arena: arena.as_mut_slice(),
-            params: store.as_slice(),
-            inputs: &inputs,
-            outputs,
-            ..Memory::default()
-        };
-        let done = run(memory);
+        let pieces = self.compiled.pieces();
+        let mut outputs: Vec<_> = outputs.into_iter().map(|o| piecewise(o, pieces)).collect();
+        let mut done = Ok(());
+        for piece in 0..pieces {
+            let part = |i: &Cow<'_, [f32]>| piece * (i.len() / pieces)..(piece + 1) * (i.len() / pieces);
+            let inputs: Vec<&[f32]> = inputs.iter().map(|i| &i[part(i)]).collect();
+            let memory = Memory {
+                arena: arena.as_mut_slice(),
+                params: store.as_slice(),
+                inputs: &inputs,
+                outputs: outputs.iter_mut().filter_map(Iterator::next).collect(),
+                ..Memory::default()
+            };
+            done = done.and_then(|()| run(memory));
+        }
         self.arenas.lock().unwrap_or_else(PoisonError::into_inner).push(arena);
         Ok(done?)
     }
@@ -316,7 +326,23 @@ fn zeros(len: usize) -> Result<Vec<f32>, RunError> {
     Ok(out)
 }
 
+/// A buffer of all samples, piece after piece.
+fn piecewise(buffer: &mut [f32], pieces: usize) -> std::slice::ChunksExactMut<'_, f32> {
+    let size = (buffer.len() / pieces).max(1);
+    buffer.chunks_exact_mut(size)
+}
+
 impl Compiled {
+    /// The graph that the program was made of: of a piece of the batch, or of all of it.
+    pub(super) fn planned(&self) -> &Graph {
+        self.parted.as_ref().map_or(&self.source, |p| &p.0)
+    }
+
+    /// Runs of the program in a run of the network.
+    pub(super) fn pieces(&self) -> usize {
+        self.parted.as_ref().map_or(1, |p| p.1)
+    }
+
     /// A store that holds the constants and nothing else yet.
     pub(super) fn empty_store(&self) -> Result<Storage, OutOfMemory> {
         let mut store = Storage::zeroed(self.load.sizes().arena)?;

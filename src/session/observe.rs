@@ -84,16 +84,23 @@ impl Model {
     ) -> Result<(Outputs, Vec<StepCheck>), RunError> {
         let compiled = &*self.compiled;
         let inputs = arrange_all(&compiled.inputs, inputs)?;
-        let slices: Vec<&[f32]> = inputs.iter().map(|i| &**i).collect();
-        let expected = self.reference(&slices)?;
+        let store = self.store()?;
         let mut outputs: Vec<Vec<f32>> = compiled.outputs.iter().map(|p| vec![0.0; p.len()]).collect();
-        let mut checks = Vec::new();
+        let mut checks: Vec<StepCheck> = Vec::new();
         self.with_memory(&inputs, &mut outputs, |memory| {
+            let expected = compiled.reference(store, memory.inputs);
+            let mut piece = Vec::new();
             compiled.run.run_observed(memory, self.executor(), &mut |step, view| {
                 let step = &compiled.program.steps[compiled.run_steps[step]];
                 let found = view.buf(step.reads.len());
-                checks.extend(compiled.check(step.value, found, &expected, tolerance));
-            })
+                piece.extend(compiled.check(step.value, found, &expected, tolerance));
+            })?;
+            if checks.is_empty() {
+                checks = piece;
+            } else {
+                checks.iter_mut().zip(&piece).for_each(|(all, c)| all.comparison.join(&c.comparison));
+            }
+            Ok(())
         })?;
         Ok((Outputs::of(&compiled.outputs, outputs), checks))
     }
@@ -123,13 +130,22 @@ impl Model {
     pub fn run_interpreted(&self, inputs: &[(&str, TensorView<'_>)]) -> Result<Outputs, RunError> {
         let compiled = &*self.compiled;
         let inputs = arrange_all(&compiled.inputs, inputs)?;
-        let inputs: Vec<Vec<f32>> = inputs.into_iter().map(Cow::into_owned).collect();
         let store = self.store()?;
         let weight = |id: ValueId| compiled.program.gather(id, store.as_slice());
         let fma = compiled.options.isa.fuses();
-        let data = simulate(&compiled.program, &inputs, &weight, fma)
-            .map_err(|message| RunError::Interpreter { message })?;
-        Ok(Outputs::of(&compiled.outputs, data.outputs))
+        let pieces = compiled.pieces();
+        let mut outputs: Vec<Vec<f32>> = vec![Vec::new(); compiled.outputs.len()];
+        for piece in 0..pieces {
+            let part = |i: &Cow<'_, [f32]>| {
+                let size = i.len() / pieces;
+                i[piece * size..(piece + 1) * size].to_vec()
+            };
+            let inputs: Vec<Vec<f32>> = inputs.iter().map(part).collect();
+            let data = simulate(&compiled.program, &inputs, &weight, fma)
+                .map_err(|message| RunError::Interpreter { message })?;
+            outputs.iter_mut().zip(data.outputs).for_each(|(all, piece)| all.extend(piece));
+        }
+        Ok(Outputs::of(&compiled.outputs, outputs))
     }
 
     /// The first value that is not finite in a run from the present weights, as `conv `c1``; weights stay as they are, and
@@ -174,25 +190,23 @@ impl Model {
         }
         Ok(found)
     }
+}
 
-    /// The values of the source graph that steps of a run store.
-    fn reference(&self, inputs: &[&[f32]]) -> Result<BTreeMap<ValueId, Array>, RunError> {
-        let compiled = &*self.compiled;
-        let steps = compiled.run_steps.iter().map(|i| &compiled.program.steps[*i]);
-        let wanted: Vec<ValueId> =
-            steps.filter_map(|s| compiled.program.work.origin[s.value.index()]).collect();
-        let lent = Lent { compiled, store: self.store()?, inputs };
+impl Compiled {
+    /// The values of the planned graph that steps of a run store.
+    fn reference(&self, store: &Storage, inputs: &[&[f32]]) -> BTreeMap<ValueId, Array> {
+        let steps = self.run_steps.iter().map(|i| &self.program.steps[*i]);
+        let wanted: Vec<ValueId> = steps.filter_map(|s| self.program.work.origin[s.value.index()]).collect();
+        let lent = Lent { compiled: self, store, inputs };
         let mut found = BTreeMap::new();
-        evaluate(&compiled.source, &lent, |id, array| {
+        evaluate(self.planned(), &lent, |id, array| {
             if wanted.contains(&id) {
                 found.insert(id, array.clone());
             }
         });
-        Ok(found)
+        found
     }
-}
 
-impl Compiled {
     fn check(
         &self,
         value: ValueId,
@@ -208,7 +222,7 @@ impl Compiled {
         for_each_index(stored.ty.dims(), |index| {
             actual.push(found[placed.element(index) as usize]);
         });
-        let of = self.source.value(origin);
+        let of = self.planned().value(origin);
         let kind = match &of.def {
             Def::Op { op, .. } => op.rules().kind(),
             Def::Input(_) => "input",

@@ -62,7 +62,9 @@ impl Model {
         let mut outputs: Vec<Vec<f32>> = compiled.outputs.iter().map(|p| vec![0.0; p.len()]).collect();
         let mut times = Vec::new();
         self.with_memory(&inputs, &mut outputs, |memory| {
-            times = compiled.run.run_timed(memory, self.executor())?;
+            let piece = compiled.run.run_timed(memory, self.executor())?;
+            times.resize(piece.len(), Duration::ZERO);
+            times.iter_mut().zip(piece).for_each(|(all, piece)| *all += piece);
             Ok(())
         })?;
         Ok((Outputs::of(&compiled.outputs, outputs), compiled.step_times(times)))
@@ -110,7 +112,9 @@ impl Compiled {
             let scheduled = &self.program.nests[*step];
             let (name, note) = (scheduled.nest.name.clone(), scheduled.note.clone());
             let (flops, moves) = self.work_of(*step);
-            let (chunks, cycles, lanes) = (scheduled.nest.chunks(), scheduled.cycles(), scheduled.lanes);
+            let flops = flops.saturating_mul(self.pieces() as u64);
+            let cycles = std::iter::repeat_n(scheduled.cycles(), self.pieces()).flatten().collect();
+            let (chunks, lanes) = (scheduled.nest.chunks(), scheduled.lanes);
             StepTime { name, note, chunks, flops, moves, cycles, lanes, time }
         };
         self.run_steps.iter().zip(times).map(timed).collect()

@@ -48,6 +48,23 @@ impl Comparison {
         self.wrong == 0
     }
 
+    /// Adds what was found for elements that follow.
+    pub fn join(&mut self, next: &Comparison) {
+        let squares = |c: &Comparison| c.rms * c.rms * c.count as f64;
+        let sum = squares(self) + squares(next);
+        if self.worst.is_none() || next.max_abs > self.max_abs || next.special > 0 {
+            self.worst = next.worst.map(|at| self.count + at).or(self.worst);
+        }
+        self.count += next.count;
+        self.rms = if self.count == 0 { 0.0 } else { (sum / self.count as f64).sqrt() };
+        self.wrong += next.wrong;
+        self.special += next.special;
+        self.max_abs = self.max_abs.max(next.max_abs);
+        self.max_rel = self.max_rel.max(next.max_rel);
+        self.max_ulp = self.max_ulp.max(next.max_ulp);
+        self.scale = self.scale.max(next.scale);
+    }
+
     /// Largest absolute error over the largest expected magnitude; 0 where nothing differs.
     pub fn relative_to_scale(&self) -> f64 {
         if self.max_abs == 0.0 { 0.0 } else { self.max_abs / self.scale.max(f64::MIN_POSITIVE) }

@@ -87,7 +87,9 @@ pub(super) fn run(args: &Explain, path: &Path, out: Out) -> Result<(), Failure> 
     } else {
         let time = Duration::from_secs_f64(args.seconds);
         let measured = measure::model(model, &work, &[], 0, time)?;
-        Some(measured.steps.iter().map(|s| s.times[0]).collect())
+        // A step runs once for each piece of a batch.
+        let pieces = explained.pieces as f64;
+        Some(measured.steps.iter().map(|s| s.times[0] / pieces).collect())
     };
     let subject = Subject {
         explained,

@@ -10,7 +10,7 @@ use crate::session::model::Compiled;
 impl Compiled {
     /// A sentence for each thing that was done; none where the layer is computed as it stands.
     pub(super) fn history(&self, layer: &Source, steps: &[usize]) -> Vec<String> {
-        let (before, after) = (&self.source, &self.program.work.graph);
+        let (before, after) = (self.planned(), &self.program.work.graph);
         let origin = |id: ValueId| self.program.work.origin[id.index()];
         let name_before = |id: ValueId| {
             let value = before.value(id);
@@ -78,7 +78,7 @@ impl Compiled {
 
     /// Links of the table of a layer, if it has one.
     fn links(&self, id: ValueId) -> Option<usize> {
-        match &root_geometry(&self.source.value(id).def)?.links {
+        match &root_geometry(&self.planned().value(id).def)?.links {
             Linking::Table(t) => Some(t.rows.iter().map(Vec::len).sum()),
             Linking::Dense | Linking::Groups(_) => None,
         }

@@ -164,7 +164,7 @@ impl Compiled {
             return vec![Other { what, why: "options ask for definitions".to_owned(), cycles: None }];
         }
         let settings = Settings { minimal: Some(!minimal), ..self.recipe.passes.clone() };
-        let cycles = Lowered::of(&self.source, &settings).ok().and_then(|l| {
+        let cycles = Lowered::of(self.planned(), &settings).ok().and_then(|l| {
             let alike = |s: &&crate::lower::Step| {
                 let v = l.work.graph.value(s.root);
                 v.name == root.name && v.ty == root.ty && s.at_load == step.at_load

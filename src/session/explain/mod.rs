@@ -25,6 +25,8 @@ pub struct Explained {
     pub history: Vec<String>,
     /// The steps that compute it, and those that prepare its weights.
     pub kernels: Vec<Kernel>,
+    /// Into how many pieces of equally many samples the batch is cut; all else is said of one piece.
+    pub pieces: usize,
 }
 
 /// A layer as the source says it.
@@ -48,7 +50,7 @@ impl Model {
     /// The names that [`Model::explain`] knows: layers of the source, then steps of a run that are called otherwise.
     pub fn layer_names(&self) -> Vec<String> {
         let compiled = &*self.compiled;
-        let source = &compiled.source;
+        let source = compiled.planned();
         let mut names: Vec<String> = Vec::new();
         let layers = source.ids().filter(|id| matches!(source.value(*id).def, Def::Op { .. }));
         let steps = self.step_names().map(str::to_owned);
@@ -69,9 +71,15 @@ impl Model {
         if source.is_none() && steps.is_empty() {
             return None;
         }
-        let history = source.as_ref().map(|s| compiled.history(s, &steps)).unwrap_or_default();
+        let mut history = source.as_ref().map(|s| compiled.history(s, &steps)).unwrap_or_default();
+        let pieces = compiled.pieces();
+        if pieces > 1 {
+            let size = compiled.options.batch / pieces;
+            history
+                .insert(0, format!("the batch runs in {pieces} pieces of {size}, and this is one of them"));
+        }
         let kernels = steps.iter().map(|i| compiled.explain_step(*i)).collect();
-        Some(Explained { name: name.to_owned(), source, history, kernels })
+        Some(Explained { name: name.to_owned(), source, history, kernels, pieces })
     }
 
     /// One row per layer of the source, as in a [`super::Report`].
@@ -82,7 +90,7 @@ impl Model {
 
 impl Compiled {
     fn layer(&self, name: &str) -> Option<Source> {
-        let graph = &self.source;
+        let graph = self.planned();
         let row = facts(graph).rows.into_iter().find(|row| row.name == name)?;
         let Def::Op { op, inputs } = &graph.value(row.value).def else { return None };
         let types: Vec<&TensorTy> = inputs.iter().map(|i| &graph.value(*i).ty).collect();
