@@ -226,6 +226,9 @@ fn examples_of_phases() -> Vec<Example> {
             .pad(sides(&[(4, 5), (2, 2)])),
         e("many phases, dilated", (1, 2), &[29], 2, &[5]).stride(&[33]).pad(sides(&[(9, 3)])).dilate(&[6]),
         e("depthwise, stride 2", (1, 8), &[9, 8], 8, &[3, 3]).links(Linking::Groups(8)).stride(&[2, 2]),
+        e("one position", (3, 4), &[5, 5], 16, &[5, 5]),
+        e("one position along an axis, stride 2", (2, 16), &[4, 9], 3, &[4, 3]).stride(&[2, 2]),
+        e("one position, padded", (1, 3), &[3, 3], 5, &[5, 4]).pad(sides(&[(1, 1), (1, 0)])),
     ]
 }
 

@@ -5,6 +5,7 @@
 //! *phase* `q mod s`: of a phase `a` the taps are `k0, k0 + s/g, k0 + 2*s/g, …` with `g = gcd(s, d)`, and for `q = s*i + a` tap
 //! `k0 + t*s/g` sees input `i + (a + lo - k0*d)/s - t*d/g`. With few phases and one set of weights each phase is a nest of
 //! its own, a plain convolution that reads the input's halo; else phases are loops with tables, and guards keep to the input.
+//! Where an axis has one input and each output is reached through one tap, there is nothing to sum along it.
 
 use std::collections::BTreeMap;
 
@@ -40,10 +41,18 @@ pub(super) fn by_phases(geometry: &Geometry) -> bool {
     geometry.share == Share::All && phases <= PHASES_MAX
 }
 
+impl Phase {
+    /// Whether each output sees the only input, and through one tap: tap `first + (i + base) * step` for output `i` of the phase.
+    fn is_single(&self, w: &Window) -> bool {
+        let last = self.base + self.rows as i64 - 1;
+        w.out == 1 && tap_step(w).1 == 1 && self.base >= 0 && last < self.taps as i64
+    }
+}
+
 /// How far before and after the input some phase reads.
 pub(super) fn halo(w: &Window) -> (usize, usize) {
     let mut halo = (0, 0);
-    for phase in phases(w).iter().filter(|p| p.taps > 0) {
+    for phase in phases(w).iter().filter(|p| p.taps > 0 && !p.is_single(w)) {
         let least = phase.base - ((phase.taps - 1) * tap_step(w).1) as i64;
         let most = phase.base + phase.rows as i64 - 1;
         halo.0 = halo.0.max((-least).max(0) as usize);
@@ -112,8 +121,10 @@ fn one_phase(cx: &mut LowerCx<'_>, op: &Unconv, windows: &[Window], section: &Se
         let at: Vec<Affine> = vars.iter().map(|v| Affine::from(*v)).collect();
         let channel = section.channel(cx, &at[1..grid]);
         let acc = cx.b.let_(0.0);
+        let terms = |(p, w): (&Phase, &Window)| if p.is_single(w) { 1 } else { p.taps };
+        let terms = phase.iter().zip(windows).map(terms);
         let mut sum: Vec<(String, usize)> =
-            out.grid_names().iter().zip(phase).map(|(n, p)| (format!("k{n}"), p.taps)).collect();
+            out.grid_names().iter().map(|n| format!("k{n}")).zip(terms).collect();
         sum.push(("i".into(), section.terms()));
         if sum.iter().all(|s| s.1 > 0) {
             serial(cx, &sum, |cx, terms| {
@@ -122,9 +133,11 @@ fn one_phase(cx: &mut LowerCx<'_>, op: &Unconv, windows: &[Window], section: &Se
                 let mut taps = Vec::new();
                 for (axis, (w, p)) in windows.iter().zip(phase).enumerate() {
                     let (step, back) = tap_step(w);
-                    let t = &terms[axis];
+                    let row = at[grid + axis].offset(p.base);
+                    let single = p.is_single(w);
+                    let t = if single { &row } else { &terms[axis] };
                     taps.push((t * step as i64).offset(p.first as i64));
-                    x.push((&at[grid + axis] + &(t * -(back as i64))).offset(p.base));
+                    x.push(if single { Affine::k(0) } else { &row + &(t * -(back as i64)) });
                 }
                 let w = [head, stored(&op.geometry, windows, &taps)].concat();
                 let product = Expr::fma(cx.load(0, &x), cx.load(1, &w), acc.into());

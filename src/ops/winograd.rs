@@ -95,6 +95,9 @@ pub fn of(op: &Op, x: &TensorTy, out: &TensorTy) -> Result<Said, String> {
 /// The reason why not, in a few words.
 pub fn pays(op: &Op, x: &TensorTy, out: &TensorTy, loaded: bool) -> Result<(), String> {
     of(op, x, out)?;
+    if x.grid_dims().contains(&1) {
+        return Err("most taps of the definition meet no input and are left out".into());
+    }
     let tiles = out.n() * out.grid_dims().iter().map(|e| e.div_ceil(2)).product::<usize>();
     let bytes = maps(x, out).fold(64, usize::saturating_mul);
     let least = match (loaded, bytes > LARGE) {
