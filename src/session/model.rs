@@ -281,7 +281,7 @@ impl Model {
                 arena: arena.as_mut_slice(),
                 params: store.as_slice(),
                 inputs: &inputs,
-                outputs: outputs.iter_mut().filter_map(Iterator::next).collect(),
+                outputs: outputs.iter_mut().map(|o| o.next().unwrap_or_default()).collect(),
                 ..Memory::default()
             };
             done = done.and_then(|()| run(memory));

@@ -102,3 +102,57 @@ fn decides(graph: &Graph, id: ValueId) -> Option<bool> {
     let x = &graph.value(*inputs.first()?).ty;
     matches!(op, Op::Conv(_) | Op::Unconv(_)).then(|| winograd::pays(op, x, &value.ty, true).is_ok())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::session::{Compiler, Model, Options, Outputs};
+    use crate::tensor::compare::Tolerance;
+    use crate::tensor::owned::TensorView;
+
+    /// What two layers store is large, and their weights are small.
+    const NET: &str = "net Two(x: [c: 8, h: 96, w: 96], y: [h: 48, w: 48, c: 8]) -> (near: [h: 48, w: 48, c: 8], far: [c: 4]) {
+        let z = x |> conv(8, 3x3, pad: same) |> relu |> maxpool(2x2) |> conv(8, 3x3, pad: same)
+        let near = z + y
+        let far = near |> avgpool(global) |> dense(4) as far
+        (near, far)
+    }";
+    const BATCH: usize = 8;
+
+    fn model(batch: usize, threads: usize) -> Model {
+        let options = Options::default().batch(batch).threads(threads);
+        Compiler::new(options).compile_text(NET).expect("it compiles")
+    }
+
+    fn elements(seed: u32, len: usize) -> Vec<f32> {
+        (0..len as u32)
+            .map(|i| ((i.wrapping_mul(2_654_435_761) ^ seed) >> 20) as f32 / 2048.0 - 1.0)
+            .collect()
+    }
+
+    fn run(model: &Model, x: &[f32], y: &[f32]) -> Outputs {
+        model.run(&[("x", TensorView::from(x)), ("y", TensorView::from(y))]).expect("a run")
+    }
+
+    #[test]
+    fn pieces_compute_the_same_bits() {
+        let (parted, one) = (model(BATCH, 1), model(1, 1));
+        assert!(parted.compiled.pieces() > 1 && one.compiled.pieces() == 1);
+        let [x, y] = [0, 1].map(|i| elements(i, parted.inputs()[i as usize].len()));
+        let all = run(&parted, &x, &y);
+        for k in 0..BATCH {
+            let part = |of: &[f32]| of[k * of.len() / BATCH..(k + 1) * of.len() / BATCH].to_vec();
+            let single = run(&one, &part(&x), &part(&y));
+            for name in ["near", "far"] {
+                assert_eq!(single[name].data(), part(all[name].data()), "{name} of sample {k}");
+            }
+        }
+        assert_eq!(run(&model(BATCH, 2), &x, &y), all, "threads change no bit");
+        let inputs = [("x", TensorView::from(&x[..])), ("y", TensorView::from(&y[..]))];
+        assert_eq!(parted.run_timed(&inputs).expect("a run").0, all);
+        let (checked, steps) = parted.run_checked(&inputs, Tolerance::default()).expect("a run");
+        assert_eq!(checked, all);
+        assert!(steps.iter().all(|s| s.comparison.passed()), "{steps:?}");
+        let stored = |name: &str| steps.iter().find(|s| s.name == name).map(|s| s.comparison.count);
+        assert_eq!(stored("far"), Some(BATCH * 4), "{steps:?}");
+    }
+}

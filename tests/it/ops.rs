@@ -46,7 +46,7 @@ fn layout(lay: Lay, ty: &TensorTy, want: &Want) -> Layout {
         Lay::ChannelsLast | Lay::Haloed if ty.is_activation() => Layout::channels_last(rank),
         Lay::Canonical | Lay::ChannelsLast | Lay::Haloed => Layout::canonical(rank),
     };
-    if let Want::Halo(halo) = want {
+    if let Want::Halo(halo) | Want::Channels(halo) = want {
         layout.halo.clone_from(halo);
     }
     if let (Lay::Haloed, true) = (lay, ty.is_activation()) {
