@@ -172,7 +172,7 @@ pub(crate) struct Gradcheck {
     #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) samples: u32,
     /// Greatest error, relative to the greatest gradient of a tensor.
-    #[arg(long, value_name = "X", default_value_t = 1e-3)]
+    #[arg(long, value_name = "X", default_value_t = 1e-3, value_parser = difference)]
     pub(crate) tolerance: f64,
     /// 2 checks second derivatives.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=2))]
@@ -300,10 +300,10 @@ pub(crate) struct RunData {
     #[arg(short, long = "expect", value_name = "[NAME=]FILE", value_parser = named)]
     pub(crate) expect: Vec<(Option<String>, PathBuf)>,
     /// Relative difference allowed by --expect and --check.
-    #[arg(long, value_name = "X", default_value_t = 1e-3)]
+    #[arg(long, value_name = "X", default_value_t = 1e-3, value_parser = difference)]
     pub(crate) rtol: f64,
     /// Absolute difference allowed by --expect and --check.
-    #[arg(long, value_name = "X", default_value_t = 1e-4)]
+    #[arg(long, value_name = "X", default_value_t = 1e-4, value_parser = difference)]
     pub(crate) atol: f64,
     /// The seed of initial weights.
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -531,6 +531,14 @@ fn picture_size(text: &str) -> Result<(usize, usize), String> {
         None => extent(text).map(|n| (n, n)),
     };
     size.ok_or_else(|| "write rows and columns such as 24x32, each from 1 to 16384".to_owned())
+}
+
+/// A difference that is allowed.
+fn difference(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(x) if x >= 0.0 && x.is_finite() => Ok(x),
+        _ => Err("write a number that is not negative, such as 1e-3".to_owned()),
+    }
 }
 
 /// A time of measurement: positive, at most an hour.

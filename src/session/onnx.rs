@@ -7,6 +7,7 @@ use prost::bytes::Bytes;
 use super::compiler::{Checked, Compiler};
 use crate::ast::Item;
 use crate::formats::onnx::{ImportOptions, Imported, OnnxError, Source, declared_inputs};
+use crate::graph::Graph;
 use crate::resolve::{Loader, Network};
 use crate::support::span::{Sources, Span};
 
@@ -25,6 +26,17 @@ pub struct OnnxFile<'a> {
 }
 
 impl Compiler {
+    /// What to say where a batch was asked for and an input declares another.
+    fn other_batch(&self, graph: &Graph) -> Option<String> {
+        let asked = self.options().batch;
+        let types = graph.inputs.iter().map(|p| (&p.name, &graph.value(p.value).ty));
+        let (name, ty) = { types }.find(|(_, ty)| asked > 1 && ty.is_activation() && ty.n() != asked)?;
+        Some(format!(
+            "input `{name}` declares a batch of {}, which stays; `--batch` binds free batches, `--shape {name}={asked}x...` replaces extents",
+            ty.n()
+        ))
+    }
+
     /// Imports an ONNX model. `name` is what messages call it, `folder` where its external data may lie, `shapes` bind free
     /// dimensions (a free first one is otherwise the batch of the options), `hints` do where nothing else says.
     ///
@@ -51,7 +63,8 @@ impl Compiler {
                 options.shapes.push((input.clone(), dims.clone()));
             }
         }
-        let Imported { graph, notes } = source.into_graph(&options)?;
+        let Imported { graph, mut notes } = source.into_graph(&options)?;
+        notes.extend(self.other_batch(&graph));
         let mut checked = self.check(name, "", &crate::resolve::NoFiles);
         let span = Span::new(checked.root, 0, 0);
         checked.program.diagnostics.clear();

@@ -201,6 +201,10 @@ impl Reader<'_> {
             false => vec![a, Tok::text(format!(" {sign} ")), b],
         };
         if let Some(number) = op.number {
+            let (Number::Left(k) | Number::Right(k)) = number;
+            if !k.is_finite() {
+                return Err(self.refused(id, &op.clone().into(), " with a number that is not finite"));
+            }
             let value = self.operand(x[0])?;
             let (a, b) = match number {
                 Number::Left(k) => (Tok::text(stage::number(k)), Tok::Operand(0)),

@@ -154,6 +154,9 @@ impl Reader<'_> {
                 (call("upsample", vec![Tok::arg("", Fixed::Axes(up.factor.clone()))], ""), None)
             }
             Op::Resize(resize) => (resized(resize), None),
+            Op::Pad(Pad { mode: PadMode::Constant(value), .. }) if !value.is_finite() => {
+                return Err(self.refused(id, op, " with a number that is not finite"));
+            }
             Op::Pad(pad) => plain(&padded(pad))?,
             Op::DepthSpace(op) => plain(&blocks(op))?,
             _ => return Err(self.refused(id, op, "")),
