@@ -215,7 +215,7 @@ fn wants(graph: &Graph, id: ValueId) -> Check {
 }
 
 /// Fewer channels than this fill no vector.
-const CHANNELS_MIN: usize = 8;
+pub const CHANNELS_MIN: usize = 8;
 
 /// Elements of a channel of a sample.
 fn pixels(ty: &TensorTy) -> usize {

@@ -184,7 +184,7 @@ pub enum LoopKind {
 /// Lanes of the portable vector (128 bits of `f32`).
 pub const LANES: usize = 4;
 
-/// Lanes that a vector loop may have: four vectors of 512 bits.
+/// Lanes that a vector loop may have: eight vectors of 512 bits.
 pub const LANES_MAX: usize = 128;
 
 /// A statement.

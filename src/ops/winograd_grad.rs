@@ -54,7 +54,8 @@ pub fn of(op: &Op, x: &TensorTy, dy: &TensorTy) -> Result<Said, String> {
         return Err("it is for kernels of 3x3 with stride and dilation 1 and padding up to 2".into());
     }
     if Cut::of(x, dy).is_none() {
-        return Err(format!("its {} and {} maps are no multiples of 16", x.c(), dy.c()));
+        let maps = format!("its {} and {} maps", x.c(), dy.c());
+        return Err(format!("{maps} are no multiples of 16, or buffers for them would be too large"));
     }
     let sums = WinogradGrad { lo: [windows[0].lo, windows[1].lo] };
     Ok(Said { sums, fold: WinogradFold { flip: geometry.flip } })

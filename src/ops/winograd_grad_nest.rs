@@ -8,11 +8,12 @@
 use super::conv_nest::serial;
 use super::lower::LowerCx;
 use super::winograd_grad::WinogradGrad;
+use super::winograd_nest::{ELEMENTS_MAX, input_rule};
 use crate::loops::{Affine, Buf, Expr, LoopKind, Reg};
 use crate::tensor::ty::TensorTy;
 
 /// Channels side by side.
-const LANES: usize = 16;
+const LANES: usize = super::winograd_nest::Cut::LANES;
 
 /// Most maps of a part.
 const PART_MAX: usize = 128;
@@ -64,6 +65,9 @@ impl Cut {
                 let Some((chunk, chunks)) = chunk(n / sums, tiles, part) else { continue };
                 let cut = Self { part, parts, sums, chunk, chunks };
                 let cost = cut.cost();
+                if cut.elements().is_none_or(|e| e > ELEMENTS_MAX) {
+                    continue;
+                }
                 if best.is_none_or(|(least, _)| cost < least) {
                     best = Some((cost, cut));
                 }
@@ -87,6 +91,12 @@ impl Cut {
             _ => 1.0,
         };
         groups * all * unshared
+    }
+
+    /// Elements of all buffers together, one pair for each partial sum and part.
+    fn elements(&self) -> Option<usize> {
+        let groups = self.sums.checked_mul(self.parts[0])?.checked_mul(self.parts[1])?;
+        groups.checked_mul(16 * (self.part[0] + self.part[1]))?.checked_mul(self.held() | 1)
     }
 
     /// The dimensions of all sums.
@@ -266,12 +276,6 @@ fn spread_gradient(cx: &mut LowerCx<'_>, cut: &Cut, place: &Place, to: Buf) {
     });
 }
 
-/// One axis of `B'`.
-pub(super) fn input_rule(d: [Reg; 4]) -> [Expr; 4] {
-    let [a, b, c, d] = d.map(Expr::Reg);
-    [a - c.clone(), b.clone() + c.clone(), c - b.clone(), b - d]
-}
-
 /// One axis of `A`.
 fn gradient_rule(z: [Reg; 2]) -> [Expr; 4] {
     let [a, b] = z.map(Expr::Reg);
@@ -321,6 +325,8 @@ mod tests {
             assert!(rows >= h.div_ceil(2) && rows - cut.chunk[1] < h.div_ceil(2), "{cut:?}");
             assert_eq!(columns, w.div_ceil(2), "{cut:?}");
         }
+        let many = act(1, 1 << 14, &[("h", 32), ("w", 32)]);
+        assert_eq!(Cut::of(&many, &many), None, "its buffers would take gigabytes");
         assert_eq!(Cut::of(&act(1, 8, &[("h", 8), ("w", 8)]), &act(1, 16, &[("h", 8), ("w", 8)])), None);
     }
 }

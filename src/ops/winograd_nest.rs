@@ -13,7 +13,7 @@ use crate::loops::{Affine, Buf, Expr, LoopKind, Reg};
 const GROUPS: usize = 8;
 
 /// Most elements of all buffers together.
-const ELEMENTS_MAX: usize = 1 << 26;
+pub(super) const ELEMENTS_MAX: usize = 1 << 26;
 
 /// What of the nearer caches a band may fill, in bytes.
 const NEAR: f64 = 640e3;
@@ -186,7 +186,7 @@ fn spread_out(cx: &mut LowerCx<'_>, op: &Winograd, cut: &Cut, place: &Place, to:
 }
 
 /// One axis of `B'`.
-fn input_rule(d: [Reg; 4]) -> [Expr; 4] {
+pub(super) fn input_rule(d: [Reg; 4]) -> [Expr; 4] {
     let [a, b, c, d] = d.map(Expr::Reg);
     [a - c.clone(), b.clone() + c.clone(), c - b.clone(), b - d]
 }

@@ -12,7 +12,7 @@
 //!   the way to its next elements (gradient, slots) lies alike. The next elements are made by an operation in that layout.
 
 use crate::graph::patch::{Rewrite, Work};
-use crate::graph::verify::satisfies;
+use crate::graph::verify::{CHANNELS_MIN, satisfies};
 use crate::graph::{Def, Graph, Value, ValueId};
 use crate::loops::blocks::uncut;
 use crate::ops::copy::Copy;
@@ -229,9 +229,6 @@ fn widest(halo: Vec<(usize, usize)>, want: &Want) -> Vec<(usize, usize)> {
         Want::Any | Want::Order(_) => halo,
     }
 }
-
-/// Fewer channels than this fill no vector.
-const CHANNELS_MIN: usize = 8;
 
 /// Whether the operation's loops are fast only in the order that its own layouts have: it multiplies and adds, or its vectors run
 /// over channels.
