@@ -175,7 +175,18 @@ fn exports_of_many_kinds_of_networks() {
         ("grn_s11n", &[2, 3, 12, 14]),
         ("audio_s13d", &[1, 1, 1600]),
         ("aspp_s13d", &[1, 3, 64, 48]),
+        ("segformer", &[1, 3, 32, 48]),
+        ("stn", &[2, 1, 28, 28]),
+        ("stn_reflect2", &[2, 1, 28, 28]),
+        ("cbam", &[2, 3, 32, 24]),
+        ("involution", &[1, 3, 12, 16]),
     ] {
         given(name, shape);
     }
+}
+
+/// Bilinear, bicubic and nearest, corners aligned or not, by factors that give no whole extent, as PyTorch means them.
+#[test]
+fn resizing_to_no_whole_extent() {
+    given("resized2", &[1, 3, 13, 17]);
 }

@@ -8,7 +8,7 @@ use prost::bytes::Bytes;
 
 use super::attrs::At;
 use super::host::{Data, Host};
-use super::inputs::{Bindings, input};
+use super::inputs::{Bindings, input, otherwise};
 use super::read::Source;
 use super::tensor::Elem;
 use super::value::{Val, Value, activation, general, grid_names};
@@ -20,6 +20,9 @@ use crate::ops::arrange::Arrange;
 use crate::ops::init::{Init, Stored};
 use crate::tensor::array::{Array, for_each_index};
 use crate::tensor::ty::TensorTy;
+
+/// The newest version of ONNX's operator set whose operations were looked at.
+const OPSET_NEWEST: i64 = 28;
 
 /// Operands of more elements than this are not folded.
 const FOLD_OPERANDS: usize = 1 << 16;
@@ -34,14 +37,16 @@ pub(super) struct Importer {
     pub(super) graph: Graph,
     /// While a node is folded: what its weights are.
     scratch: Option<Vec<(ValueId, Array)>>,
-    /// Weights made of initializers, by name.
-    weights: HashMap<Arc<str>, ValueId>,
+    /// Weights made of initializers and of what was computed from these, by name.
+    weights: HashMap<Arc<str>, Vec<(Host, ValueId)>>,
     /// Names of weights that are taken.
     taken: HashSet<String>,
     /// What the next values are called.
     name: String,
     /// See [`ImportOptions::training`].
     pub(super) training: bool,
+    /// The file says that PyTorch wrote it.
+    pub(super) pytorch: bool,
     /// The first extent that inputs were declared with, and the one that they have.
     pub(super) batch: Option<(usize, usize)>,
     /// What a reader may want to know.
@@ -69,9 +74,16 @@ impl Source {
             taken: HashSet::new(),
             name: String::new(),
             training: options.training,
+            pytorch: self.producer == "pytorch",
             batch: None,
             notes: Vec::new(),
         };
+        if self.opset > OPSET_NEWEST {
+            cx.notes.push(format!(
+                "operator set {} is newer than {OPSET_NEWEST}, the newest that is known here; its operations are read as those of {OPSET_NEWEST}",
+                self.opset
+            ));
+        }
         let mut values: HashMap<String, Value> = HashMap::new();
         let bindings = Bindings::new(&self.graph, &self.given, options)?;
         cx.batch = bindings.changed_batch(&self.graph);
@@ -86,13 +98,20 @@ impl Source {
         bindings.finish()?;
         values.extend(self.given.into_iter().map(|(name, host)| (name, Value::Host(host))));
         let nodes = live(&self.graph);
-        cx.nodes(nodes.into_iter(), self.opset, &mut values)?;
+        cx.nodes(nodes.into_iter(), output_names(&self.graph), self.opset, &mut values)?;
         for port in &self.graph.output {
             let Some(value) = values.get(&port.name) else {
                 let message = format!("no node makes the output `{}`", cut(&port.name));
                 return Err(OnnxError::malformed(message));
             };
+            let dims = value.dims().to_vec();
             cx.output(&port.name, value)?;
+            if options.shapes.is_empty()
+                && cx.batch.is_none()
+                && let Some(note) = otherwise(port, &dims)
+            {
+                cx.notes.push(note);
+            }
         }
         if cx.graph.outputs.is_empty() {
             return Err(OnnxError::malformed("the graph has no output"));
@@ -133,6 +152,11 @@ fn network_name(name: &str) -> String {
     if word.is_empty() { "model".to_owned() } else { word }
 }
 
+/// What a graph hands out.
+fn output_names(graph: &proto::Graph) -> HashSet<&str> {
+    graph.output.iter().map(|o| o.name.as_str()).collect()
+}
+
 /// The nodes that outputs depend on.
 fn live(graph: &proto::Graph) -> Vec<&proto::Node> {
     let mut needed: HashSet<&str> = graph.output.iter().map(|o| o.name.as_str()).collect();
@@ -148,13 +172,16 @@ fn live(graph: &proto::Graph) -> Vec<&proto::Node> {
 }
 
 impl Importer {
-    /// Imports nodes in order.
+    /// Imports nodes in order; `needed` are the names that are handed out.
     pub(super) fn nodes<'a>(
         &mut self,
         nodes: impl Iterator<Item = &'a proto::Node>,
+        mut needed: HashSet<&'a str>,
         opset: i64,
         values: &mut HashMap<String, Value>,
     ) -> Result<(), OnnxError> {
+        let nodes: Vec<&proto::Node> = nodes.collect();
+        nodes.iter().for_each(|node| super::read::used_names(node, &mut needed));
         for node in nodes {
             let mut operands = Vec::with_capacity(node.input.len());
             for name in &node.input {
@@ -176,8 +203,11 @@ impl Importer {
             } else {
                 self.node(&at, &operands).map_err(|reason| OnnxError::node(node, reason))?
             };
-            if results.len() < node.output.iter().filter(|o| !o.is_empty()).count() {
-                return Err(OnnxError::node(node, format!("it makes {} results", results.len())));
+            // Results that nothing looks at (what a step of training would keep) need not be there.
+            let missing = node.output.iter().skip(results.len()).find(|o| needed.contains(o.as_str()));
+            if let Some(missing) = missing.filter(|o| !o.is_empty()) {
+                let what = format!("its result `{}` is not supported", cut(missing));
+                return Err(OnnxError::node(node, what));
             }
             for (name, value) in node.output.iter().zip(results).filter(|(name, _)| !name.is_empty()) {
                 values.insert(name.clone(), value);
@@ -198,7 +228,7 @@ impl Importer {
             let host = nodes::tensor(tensor, &tensor.name).map_err(OnnxError::malformed)?;
             values.insert(tensor.name.clone(), Value::Host(host));
         }
-        self.nodes(graph.node.iter(), opset, &mut values)?;
+        self.nodes(graph.node.iter(), output_names(graph), opset, &mut values)?;
         let result = |port: &proto::ValueInfo| {
             let missing = || OnnxError::malformed(format!("no node makes the result `{}`", cut(&port.name)));
             values.get(&port.name).cloned().ok_or_else(missing)
@@ -245,14 +275,17 @@ impl Importer {
                 found.insert(id, array.clone());
             }
         });
-        let host = |value: Value| match value {
+        let host = |(i, value): (usize, Value)| match value {
             Value::Host(h) => Value::Host(h),
             Value::Graph(v) => match found.get(&v.id) {
-                Some(array) => Value::Host(Host { name: Some(self.name.as_str().into()), ..seen(&v, array) }),
+                Some(array) => {
+                    let name = at.node.output.get(i).filter(|o| !o.is_empty()).unwrap_or(&self.name);
+                    Value::Host(Host { name: Some(name.as_str().into()), ..seen(&v, array) })
+                }
                 None => Value::Graph(v),
             },
         };
-        Ok(Some(results.into_iter().map(host).collect()))
+        Ok(Some(results.into_iter().enumerate().map(host).collect()))
     }
 
     /// Whether a node is being folded: its values are exact in `f64`, and its weights are no weights.
@@ -293,9 +326,10 @@ impl Importer {
             let name = self.name.clone();
             return Ok(self.graph.constant(&name, ty, host.f32s()));
         }
-        let known = host.name.as_ref().and_then(|name| self.weights.get(name)).copied();
-        if let Some(id) = known {
-            return self.retyped(id, &ty);
+        // What is computed on the way may share a name: results of one node, steps of one that is composed.
+        let known = host.name.as_ref().and_then(|name| self.weights.get(name));
+        if let Some((_, id)) = known.and_then(|all| all.iter().find(|(of, _)| of.is_same(host))) {
+            return self.retyped(*id, &ty);
         }
         let name = self.fresh(host.name.as_deref());
         let init = match &host.data {
@@ -307,7 +341,7 @@ impl Importer {
         };
         let id = self.graph.param(&name, ty, init, trainable);
         if let Some(name) = &host.name {
-            self.weights.insert(name.clone(), id);
+            self.weights.entry(name.clone()).or_default().push((host.clone(), id));
         }
         Ok(id)
     }

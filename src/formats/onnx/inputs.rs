@@ -160,6 +160,27 @@ pub fn declared_inputs(source: &super::Source) -> Vec<(String, Option<Vec<Option
     ports.map(|p| (p.name.clone(), shape(p).map(|dims| dims.iter().map(extent).collect()))).collect()
 }
 
+/// What to say of an output that is declared with other extents than the nodes give it; names of dimensions are left aside.
+pub(super) fn otherwise(port: &proto::ValueInfo, dims: &[usize]) -> Option<String> {
+    let said = shape(port)?;
+    let same = |(dim, extent): (&proto::Dim, &usize)| match dim.value {
+        Some(proto::Extent::Value(d)) if d > 0 => d as u64 == *extent as u64,
+        Some(proto::Extent::Value(_) | proto::Extent::Param(_)) | None => true,
+    };
+    // Converters leave scalars and vectors of one element out of account.
+    let whole = said.len() == dims.len() && said.iter().zip(dims).all(same);
+    let lone = dims.iter().product::<usize>() == 1 && said.len() != dims.len();
+    (!whole && !lone && !said.is_empty()).then(|| {
+        let found: Vec<String> = dims.iter().map(usize::to_string).collect();
+        format!(
+            "the model declares its output `{}` as {}, its nodes give {}; what the nodes give is right",
+            cut(&port.name),
+            declared(port),
+            found.join("x")
+        )
+    })
+}
+
 /// Makes the graph's input for one of the model's.
 pub(super) fn input(
     cx: &mut Importer,

@@ -24,6 +24,8 @@ pub struct Source {
     pub(super) graph: proto::Graph,
     /// Version of ONNX's own operator set.
     pub(super) opset: i64,
+    /// What wrote the file.
+    pub(super) producer: String,
     /// Given tensors by name.
     pub(super) given: HashMap<String, Host>,
 }
@@ -54,7 +56,7 @@ impl Source {
         }
         let given = given(&mut graph, options.folder.as_deref())?;
         sort(&mut graph, &given)?;
-        Ok(Self { graph, opset, given })
+        Ok(Self { graph, opset, producer: model.producer_name, given })
     }
 }
 

@@ -233,6 +233,19 @@ impl Raw {
         Ok(raw)
     }
 
+    /// Whether two are the same elements in the same place.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let place = |raw: &Self| match &raw.field {
+            Field::Bytes(b) => (b.as_ptr().addr(), b.len()),
+            Field::F32(v) => (v.as_ptr().addr(), v.len()),
+            Field::F64(v) => (v.as_ptr().addr(), v.len()),
+            Field::I32(v) => (v.as_ptr().addr(), v.len()),
+            Field::I64(v) => (v.as_ptr().addr(), v.len()),
+            Field::U64(v) => (v.as_ptr().addr(), v.len()),
+        };
+        self.dtype == other.dtype && place(self) == place(other)
+    }
+
     /// How many elements the field holds.
     fn capacity(&self) -> usize {
         let per_byte = |bits: usize| if bits < 8 { 8 / bits } else { 1 };

@@ -1,5 +1,6 @@
 //! What each operation of ONNX becomes: one table, one file a family.
 
+mod attention;
 mod binary;
 mod composed;
 mod constant;
@@ -13,6 +14,8 @@ mod pool;
 mod quantize;
 mod reduce;
 mod resize;
+mod sample;
+mod scatter;
 mod shape;
 mod unary;
 
@@ -50,7 +53,10 @@ pub(super) fn import(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Results
         .or_else(|| shape::import(cx, at, x))
         .or_else(|| layout::import(cx, at, x))
         .or_else(|| quantize::import(cx, at, x))
-        .or_else(|| composed::import(cx, at, x));
+        .or_else(|| composed::import(cx, at, x))
+        .or_else(|| sample::import(cx, at, x))
+        .or_else(|| scatter::import(cx, at, x))
+        .or_else(|| attention::import(cx, at, x));
     known.unwrap_or_else(|| Err(refused(op).to_owned()))
 }
 

@@ -41,6 +41,8 @@ struct How<'a> {
     exclude: bool,
     antialias: bool,
     outside: f64,
+    /// With `align_corners`, corners are those of the extent as rounded, as PyTorch and ONNX Runtime have it.
+    rounded: bool,
 }
 
 fn resize(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Result<Value, String> {
@@ -54,6 +56,7 @@ fn resize(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Result<Value, Stri
         exclude: at.flag("exclude_outside", false)?,
         antialias: at.flag("antialias", false)?,
         outside: f64::from(at.float("extrapolation_value", 0.0)?),
+        rounded: cx.pytorch,
     };
     if !matches!(how.mode, "nearest" | "linear" | "bilinear" | "cubic") {
         return Err(format!("`mode` {}", how.mode));
@@ -62,6 +65,15 @@ fn resize(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Result<Value, Stri
     let changed: Vec<usize> = (0..v.rank()).filter(|a| matters(&axes[*a], &how)).collect();
     if changed.is_empty() {
         return Ok(Value::Graph(v));
+    }
+    if how.coords == "align_corners" && !how.rounded && changed.iter().any(|a| !axes[*a].is_whole()) {
+        let to: Vec<String> = changed.iter().map(|a| axes[*a].scale.to_string()).collect();
+        cx.notes.push(format!(
+            "{}: scales of {} give no whole extent, and with `align_corners` the standard computes positions from that, where ONNX \
+             Runtime rounds it first; a model with `sizes` is the same everywhere",
+            crate::formats::onnx::title(at.node),
+            to.join("x")
+        ));
     }
     if let Some(y) = named(cx, &v, &axes, &changed, &how)? {
         return Ok(Value::Graph(y));
@@ -80,6 +92,13 @@ fn resize(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Result<Value, Stri
         v = blend(cx, &v, a, &axes[a], &how)?;
     }
     Ok(Value::Graph(v))
+}
+
+impl Axis {
+    /// Whether the scale gives the extent without rounding; scales are `f32`.
+    fn is_whole(&self) -> bool {
+        self.scale as f32 * self.n as f32 == self.out as f32
+    }
 }
 
 fn matters(axis: &Axis, how: &How<'_>) -> bool {
@@ -120,7 +139,8 @@ fn axes_of(at: &At<'_>, x: Operands<'_>, v: &Val) -> Result<Vec<Axis>, String> {
             for (a, scale) in over.iter().zip(scales) {
                 let crop = at.text("coordinate_transformation_mode", "")? == "tf_crop_and_resize";
                 let part = if crop { out[*a].roi.1 - out[*a].roi.0 } else { 1.0 };
-                let extent = (out[*a].n as f64 * part * scale).floor();
+                // In `f32`, as those who make and run such models do: 60 times 0.7 is 42.
+                let extent = f64::from((out[*a].n as f32 * part as f32 * scale as f32).floor());
                 let extent = Some(extent).filter(|e| (1.0..=EXTENT_MAX).contains(e));
                 out[*a].out = extent.ok_or_else(|| format!("the scale {scale}"))? as usize;
                 out[*a].scale = scale;
@@ -165,7 +185,8 @@ fn named(
     how: &How<'_>,
 ) -> Result<Option<Val>, String> {
     let ty = &cx.graph.value(v.id).ty;
-    let whole = |a: &&usize| axes[**a].scale * axes[**a].n as f64 == axes[**a].out as f64;
+    let corners = how.coords == "align_corners" && how.rounded;
+    let whole = |a: &&usize| corners || axes[**a].is_whole();
     let grid = changed.iter().all(|a| v.axes[*a].is_some_and(|d| d >= 2));
     // One position is the same everywhere, whatever the way between positions.
     if ty.is_activation()
@@ -219,7 +240,7 @@ fn named(
 fn position(axis: &Axis, o: usize, how: &How<'_>) -> Result<f64, String> {
     let (o, n, m) = (o as f64, axis.n as f64, axis.out as f64);
     // The exact ratio where extents were given; else the extent before it was rounded.
-    let length = if (axis.scale * n - m).abs() < 1e-9 { m } else { n * axis.scale };
+    let length = if how.rounded || axis.is_whole() { m } else { n * axis.scale };
     Ok(match how.coords {
         "asymmetric" => o / axis.scale,
         "half_pixel" => (o + 0.5) / axis.scale - 0.5,
@@ -255,7 +276,14 @@ fn position(axis: &Axis, o: usize, how: &How<'_>) -> Result<f64, String> {
 }
 
 fn nearest(axis: &Axis, o: usize, how: &How<'_>) -> Result<usize, String> {
-    let s = position(axis, o, how)?;
+    // In `f32`, as everybody computes it: a third of an element more or less is the next one.
+    let (k, scale) = (o as f32, axis.scale as f32);
+    let s = match how.coords {
+        "asymmetric" => f64::from(k / scale),
+        "half_pixel" => f64::from((k + 0.5) / scale - 0.5),
+        "tf_half_pixel_for_nn" => f64::from((k + 0.5) / scale),
+        _ => position(axis, o, how)?,
+    };
     let at = match how.nearest {
         "round_prefer_floor" => (s - 0.5).ceil(),
         "round_prefer_ceil" => (s + 0.5).floor(),

@@ -6,6 +6,7 @@ use crate::formats::onnx::importer::Importer;
 use crate::formats::onnx::tensor::extents;
 use crate::formats::onnx::value::{Move, Val, Value};
 use crate::ops::slice::{Cut, Slice};
+use crate::ops::upsample::Upsample;
 
 pub(super) fn import(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Option<Results> {
     let result = match at.node.op_type.as_str() {
@@ -129,6 +130,18 @@ fn expand(cx: &mut Importer, x: Operands<'_>) -> Result<Value, String> {
     let out = super::binary::broadcast(&[&v.dims, &shape])?;
     let v = widened(&v, out.len())?;
     let grown = |a: &usize| v.dims[*a] != out[*a];
+    // A vector of channels shown at every position of a grid has a word in the language.
+    let ty = &cx.graph.value(v.id).ty;
+    let on_grid = |a: usize| v.axes[a].is_some_and(|d| d >= 2);
+    if ty.is_activation()
+        && (0..out.len()).any(|a| grown(&a))
+        && (0..out.len()).all(|a| !grown(&a) || on_grid(a))
+    {
+        let mut factor = vec![1; ty.rank()];
+        (0..out.len()).filter(grown).for_each(|a| factor[v.axes[a].map_or(0, |d| d - 2)] = out[a]);
+        let id = cx.op(Upsample { factor }, &[v.id])?;
+        return Ok(Value::Graph(cx.like(&v, id)));
+    }
     let moves: Vec<_> =
         (0..out.len()).filter(grown).map(|a| (a, out[a], Move::Step { start: 0, step: 0 })).collect();
     cx.rearranged(&v, &moves).map(Value::Graph)
