@@ -64,7 +64,7 @@ fn text(report: &Report, net: &Network, compiler: &Compiler) -> String {
     let mut text = format!(
         "{}, batch {}, cpu {}, {threads}\n\n",
         check::signature(net),
-        options.batch,
+        net.graph.batch().unwrap_or(options.batch),
         options.isa.name()
     );
     text.push_str(&layers::compiled(net, report).render());
@@ -136,7 +136,7 @@ fn json(report: &Report, net: &Network, compiler: &Compiler) -> String {
         "schema": 1,
         "net": &*net.name,
         "signature": check::signature(net),
-        "batch": options.batch,
+        "batch": net.graph.batch().unwrap_or(options.batch),
         "cpu": options.isa.name(),
         "threads": options.threads,
         "layers": rows,

@@ -3,6 +3,7 @@
 //! In: a graph as `resolve` built it (before passes, so that rows match the source). Out: numbers; nothing is changed.
 //! Weights that several operations share are counted once, at their first use.
 
+mod back;
 mod field;
 
 use std::collections::BTreeSet;
@@ -73,7 +74,7 @@ impl Sums {
 /// Facts about every operation of `graph`, receptive fields included.
 pub fn facts(graph: &Graph) -> Facts {
     let mut counted = BTreeSet::new();
-    let mut fields = field::Fields::new(graph);
+    let fields = field::Fields::new(graph);
     let mut out = Facts { rows: Vec::new(), total: Sums::default() };
     for id in graph.ids() {
         let Def::Op { op, inputs } = &graph.value(id).def else { continue };

@@ -3,10 +3,30 @@
 use super::{Def, Graph, ValueId};
 
 impl Graph {
+    /// The batch of the first input that has one.
+    pub fn batch(&self) -> Option<usize> {
+        let mut types = self.inputs.iter().map(|p| &self.value(p.value).ty);
+        types.find(|ty| ty.is_activation()).map(crate::tensor::ty::TensorTy::n)
+    }
+
     /// The values fused behind `root`, in order, the root itself first.
     pub fn members(&self, root: ValueId) -> Vec<ValueId> {
         let fused = self.ids().filter(|id| self.value(*id).group == Some(root));
         std::iter::once(root).chain(fused).collect()
+    }
+
+    /// For each root the values fused behind it as [`Graph::members`] has them; nothing for what is fused itself.
+    pub fn groups(&self) -> Vec<Vec<ValueId>> {
+        let mut groups = vec![Vec::new(); self.values.len()];
+        for id in self.ids().filter(|id| self.value(*id).group.is_none()) {
+            groups[id.index()].push(id);
+        }
+        for id in self.ids() {
+            if let Some(root) = self.value(id).group {
+                groups[root.index()].push(id);
+            }
+        }
+        groups
     }
 
     /// The last member of `root`'s group: the one that memory holds.

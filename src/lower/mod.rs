@@ -52,10 +52,11 @@ impl std::error::Error for LowerError {}
 /// [`LowerError`] when a stored value has no layout.
 pub fn lower(graph: &Graph) -> Result<Vec<Step>, LowerError> {
     let at_load = graph.at_load();
+    let mut members = graph.groups();
     let mut groups: Vec<(ValueId, Vec<ValueId>)> = graph
         .ids()
         .filter(|id| graph.value(*id).group.is_none() && matches!(graph.value(*id).def, Def::Op { .. }))
-        .map(|root| (root, graph.members(root)))
+        .map(|root| (root, std::mem::take(&mut members[root.index()])))
         .collect();
     // A group runs where its last member stands: all that its followers read was stored before.
     groups.sort_by_key(|(_, members)| members.last().copied());

@@ -158,7 +158,9 @@ impl Compiler {
         }
         let target = Target::of(&options.isa);
         let parted = match options.level {
-            Level::All | Level::Kept => pieces::of(&source, options.batch, options.threads),
+            Level::All | Level::Kept => {
+                pieces::of(&source, source.batch().unwrap_or(options.batch), options.threads)
+            }
             Level::Needed => None,
         };
         let planned = parted.as_ref().map_or(&source, |p| &p.0);

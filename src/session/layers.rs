@@ -1,5 +1,6 @@
 //! What a compilation made, as data: a row per layer with its facts and the loops that compute it, sizes, times.
 
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::model::{Compiled, Model};
@@ -53,8 +54,9 @@ impl Model {
     pub fn report(&self) -> Report {
         let compiled = &*self.compiled;
         let facts = facts(&compiled.source);
-        let layers =
-            facts.rows.iter().map(|row| Layer { row: row.clone(), kernel: compiled.kernel(row) }).collect();
+        let steps = compiled.index();
+        let layer = |row: &Row| Layer { row: row.clone(), kernel: compiled.kernel(row, &steps) };
+        let layers = facts.rows.iter().map(layer).collect();
         let memory = &compiled.program.memory;
         Report {
             name: compiled.source.name.clone(),
@@ -73,24 +75,47 @@ impl Model {
     }
 }
 
+/// Which steps may compute a layer.
+struct Steps {
+    groups: Vec<Vec<ValueId>>,
+    /// By the name of what they store first.
+    named: HashMap<String, Vec<usize>>,
+    /// By the values of the source that they stand for.
+    made: HashMap<ValueId, Vec<usize>>,
+}
+
 impl Compiled {
-    fn kernel(&self, row: &Row) -> String {
+    fn index(&self) -> Steps {
+        let graph = &self.program.work.graph;
+        let mut out = Steps { groups: graph.groups(), named: HashMap::new(), made: HashMap::new() };
+        for (i, step) in self.program.steps.iter().enumerate() {
+            out.named.entry(graph.value(step.root).name.clone()).or_default().push(i);
+            for member in &out.groups[step.root.index()] {
+                if let Some(of) = self.program.work.origin[member.index()] {
+                    out.made.entry(of).or_default().push(i);
+                }
+            }
+        }
+        out
+    }
+
+    fn kernel(&self, row: &Row, steps: &Steps) -> String {
         let graph = &self.program.work.graph;
         let origin = |id: ValueId| self.program.work.origin[id.index()];
-        for (i, step) in self.program.steps.iter().enumerate() {
-            let members = graph.members(step.root);
-            let root = graph.value(step.root);
+        let none = Vec::new();
+        let named = steps.named.get(&row.name).unwrap_or(&none);
+        let made = steps.made.get(&row.value).unwrap_or(&none);
+        let candidates: BTreeSet<usize> = named.iter().chain(made).copied().collect();
+        for i in candidates {
+            let root_id = self.program.steps[i].root;
+            let root = graph.value(root_id);
+            let inside = steps.groups[root_id.index()].iter().any(|m| origin(*m) == Some(row.value));
             // A layer that took a normalisation in stands for the later value, but keeps its name.
-            if origin(step.root) == Some(row.value) && root.name == row.name {
-                return self.note(i);
-            }
-            if root.name == row.name
-                && root.ty == row.ty
-                && !members.iter().any(|m| origin(*m) == Some(row.value))
+            if root.name == row.name && (origin(root_id) == Some(row.value) || (root.ty == row.ty && !inside))
             {
                 return self.note(i);
             }
-            if members.iter().any(|m| origin(*m) == Some(row.value)) {
+            if inside {
                 return format!("in {}", root.name);
             }
         }

@@ -26,13 +26,34 @@ pub struct OnnxFile<'a> {
 }
 
 impl Compiler {
+    /// The options with the batch that was asked for in place of one that all inputs declare.
+    fn rebatched(
+        &self,
+        inputs: &[(String, Option<Vec<Option<usize>>>)],
+        options: &ImportOptions,
+    ) -> Option<ImportOptions> {
+        let asked = self.options().batch;
+        let whole = |dims: &Option<Vec<Option<usize>>>| -> Option<Vec<usize>> {
+            dims.as_ref()?.iter().copied().collect::<Option<Vec<usize>>>().filter(|d| d.len() > 1)
+        };
+        let shapes: Option<Vec<(String, Vec<usize>)>> =
+            inputs.iter().map(|(name, dims)| Some((name.clone(), whole(dims)?))).collect();
+        let mut shapes = shapes.filter(|s| asked > 1 && options.shapes.is_empty() && !s.is_empty())?;
+        let declared = shapes[0].1[0];
+        if declared == asked || shapes.iter().any(|s| s.1[0] != declared) {
+            return None;
+        }
+        shapes.iter_mut().for_each(|s| s.1[0] = asked);
+        Some(ImportOptions { shapes, ..options.clone() })
+    }
+
     /// What to say where a batch was asked for and an input declares another.
     fn other_batch(&self, graph: &Graph) -> Option<String> {
         let asked = self.options().batch;
         let types = graph.inputs.iter().map(|p| (&p.name, &graph.value(p.value).ty));
         let (name, ty) = { types }.find(|(_, ty)| asked > 1 && ty.is_activation() && ty.n() != asked)?;
         Some(format!(
-            "input `{name}` declares a batch of {}, which stays; `--batch` binds free batches, `--shape {name}={asked}x...` replaces extents",
+            "input `{name}` declares a batch of {}, which stays: the model holds it in other places, too; `--shape {name}={asked}x...` says why",
             ty.n()
         ))
     }
@@ -63,7 +84,14 @@ impl Compiler {
                 options.shapes.push((input.clone(), dims.clone()));
             }
         }
-        let Imported { graph, mut notes } = source.into_graph(&options)?;
+        let Imported { graph, mut notes } = match self.rebatched(&inputs, &options) {
+            Some(asked) => match source.clone().into_graph(&asked) {
+                Ok(imported) => imported,
+                // A model that cannot have another batch runs with its own.
+                Err(_) => source.into_graph(&options)?,
+            },
+            None => source.into_graph(&options)?,
+        };
         notes.extend(self.other_batch(&graph));
         let mut checked = self.check(name, "", &crate::resolve::NoFiles);
         let span = Span::new(checked.root, 0, 0);

@@ -6,7 +6,7 @@ use super::error::RunError;
 use super::machine::PeakSpeed;
 use super::model::{Compiled, Model};
 use super::ports::{Outputs, arrange_all};
-use crate::graph::Def;
+use crate::graph::{Def, ValueId};
 use crate::loops::LANES;
 use crate::schedule::Cycles;
 use crate::tensor::owned::TensorView;
@@ -108,10 +108,11 @@ impl Model {
 
 impl Compiled {
     fn step_times(&self, times: Vec<Duration>) -> Vec<StepTime> {
+        let groups = self.program.work.graph.groups();
         let timed = |(step, time): (&usize, Duration)| {
             let scheduled = &self.program.nests[*step];
             let (name, note) = (scheduled.nest.name.clone(), scheduled.note.clone());
-            let (flops, moves) = self.work_of(*step);
+            let (flops, moves) = self.work_of(&groups[self.program.steps[*step].root.index()]);
             let flops = flops.saturating_mul(self.pieces() as u64);
             let cycles = std::iter::repeat_n(scheduled.cycles(), self.pieces()).flatten().collect();
             let (chunks, lanes) = (scheduled.nest.chunks(), scheduled.lanes);
@@ -120,14 +121,13 @@ impl Compiled {
         self.run_steps.iter().zip(times).map(timed).collect()
     }
 
-    /// The floating-point operations of a step, and whether it is nothing but a change of layout.
-    pub(super) fn work_of(&self, step: usize) -> (u64, bool) {
+    /// The floating-point operations of a step with these values, and whether it is nothing but a change of layout.
+    pub(super) fn work_of(&self, members: &[ValueId]) -> (u64, bool) {
         let graph = &self.program.work.graph;
-        let members = graph.members(self.program.steps[step].root);
         let mut flops = 0u64;
         let mut moves = true;
         for id in members {
-            let value = graph.value(id);
+            let value = graph.value(*id);
             let Def::Op { op, inputs } = &value.def else { continue };
             let types: Vec<_> = inputs.iter().map(|i| &graph.value(*i).ty).collect();
             flops = flops.saturating_add(op.rules().cost(&types, &value.ty).flops);

@@ -272,10 +272,10 @@ def paddle_db():
                 x = b(x)
                 f.append(x)
             f = [i(x) for i, x in zip(self.ins, f)]
-            f[1] = f[1] + F.upsample(f[2], scale_factor=2, mode="nearest", align_mode=1)
-            f[0] = f[0] + F.upsample(f[1], scale_factor=2, mode="nearest", align_mode=1)
+            f[1] = f[1] + F.upsample(f[2], scale_factor=2.0, mode="nearest", align_mode=1)
+            f[0] = f[0] + F.upsample(f[1], scale_factor=2.0, mode="nearest", align_mode=1)
             q = [p(x) for p, x in zip(self.p, f)]
-            q = [q[0], F.upsample(q[1], scale_factor=2, mode="nearest"), F.upsample(q[2], scale_factor=4, mode="nearest")]
+            q = [q[0], F.upsample(q[1], scale_factor=2.0, mode="nearest"), F.upsample(q[2], scale_factor=4.0, mode="nearest")]
             return F.sigmoid(self.h(paddle.concat(q[::-1], axis=1)))
 
     return DB()

@@ -95,7 +95,7 @@ fn measured(
     Ok(Row {
         name,
         pass: label(pass),
-        batch: options.batch,
+        batch: net.graph.batch().unwrap_or(options.batch),
         threads: options.threads,
         cpu: options.isa.name().to_owned(),
         peak,

@@ -95,7 +95,7 @@ pub(super) fn run(args: &Explain, path: &Path, out: Out) -> Result<(), Failure> 
         explained,
         net,
         pass: bench::label(args.pass),
-        batch: options.batch,
+        batch: net.graph.batch().unwrap_or(options.batch),
         threads: options.threads,
         cpu: options.isa.name().to_owned(),
         peaks,

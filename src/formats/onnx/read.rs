@@ -19,7 +19,7 @@ const NODES_MAX: usize = 1 << 18;
 const DEPTH_MAX: usize = 32;
 
 /// A model ready to be imported.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Source {
     pub(super) graph: proto::Graph,
     /// Version of ONNX's own operator set.

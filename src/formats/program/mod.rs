@@ -70,7 +70,7 @@ pub fn write(
         shapes.push((output, shape(activation(graph, port.value)?, &port.order)));
     }
     let declared = match shapes.as_slice() {
-        [(_, shape)] => shape.clone(),
+        [(name, shape)] if name == "out" => shape.clone(),
         several => {
             let all: Vec<String> = several.iter().map(|(name, shape)| format!("{name}: {shape}")).collect();
             format!("({})", all.join(", "))

@@ -19,12 +19,13 @@ impl Compiled {
                 Def::Input(_) | Def::Param { .. } | Def::Const(_) => format!("`{}`", value.name),
             }
         };
+        let groups = after.groups();
         let mut said = Vec::new();
         let mut found = false;
         for i in steps {
             let step = &self.program.steps[*i];
             let root = after.value(step.root);
-            let members = after.members(step.root);
+            let members = &groups[step.root.index()];
             let own = root.name == layer.row.name && !root.name.ends_with(".back");
             let inside = members[1..].iter().any(|m| origin(*m) == Some(layer.value));
             if inside {

@@ -112,7 +112,7 @@ impl Compiled {
             chunks: scheduled.nest.chunks(),
             scratch: own.iter().map(|b| 4 * b.len as u64).sum(),
             code: self.code.size_of(i),
-            flops: self.work_of(i).0,
+            flops: self.work_of(&graph.members(step.root)).0,
             cycles: scheduled.cycles(),
             lanes: scheduled.lanes,
             others,

@@ -74,7 +74,7 @@ impl Model {
         let mut history = source.as_ref().map(|s| compiled.history(s, &steps)).unwrap_or_default();
         let pieces = compiled.pieces();
         if pieces > 1 {
-            let size = compiled.options.batch / pieces;
+            let size = compiled.source.batch().unwrap_or(compiled.options.batch) / pieces;
             history
                 .insert(0, format!("the batch runs in {pieces} pieces of {size}, and this is one of them"));
         }
@@ -127,11 +127,13 @@ impl Compiled {
                     .contains(&rest.split('.').next().unwrap_or(rest))
             })
         };
+        let groups = graph.groups();
         let steps = self.program.steps.iter().enumerate().filter(|(_, step)| {
             let called = &graph.value(step.root).name;
             called == name
                 || row.is_some_and(|row| {
-                    helps(called) || graph.members(step.root).iter().any(|m| origin(*m) == Some(row.value))
+                    let members = &groups[step.root.index()];
+                    helps(called) || members.iter().any(|m| origin(*m) == Some(row.value))
                 })
         });
         steps.map(|(i, _)| i).collect()
