@@ -110,6 +110,17 @@ pub struct Arrange {
 }
 
 impl Arrange {
+    /// Whether every dimension of `x` stays in its place and those of extent 1 are repeated, nothing else.
+    pub fn is_broadcast(&self, x: &TensorTy) -> bool {
+        let stays = |(d, pick): (usize, &Pick)| match pick {
+            Pick::Step { dim, start: 0, step: 1 } => *dim == d && self.to[d].1 == x.dims()[d],
+            Pick::Step { start: 0, step: 0, .. } => x.dims()[d] == 1,
+            Pick::Step { .. } | Pick::Table { .. } => false,
+        };
+        let named = self.to.iter().map(|(name, _)| name).eq(x.names());
+        named && self.from.iter().enumerate().all(stays)
+    }
+
     /// What printed graphs call it.
     pub const KIND: &'static str = "arrange";
 

@@ -142,3 +142,41 @@ fn general_tensors_are_refused_by_name() {
         "{refused}"
     );
 }
+
+/// What cnnc writes, it reads back as the program that it was.
+#[test]
+fn own_exports_are_programs_again() {
+    use cnnc::formats::onnx::export::export;
+    for (body, opset) in [
+        ("conv(6, 3x3, pad: 1) as a |> layernorm(eps: 1e-5) as n", 17),
+        ("conv(6, 3x3, pad: 1) as a |> layernorm(axis: c, eps: 1e-5) as n", 17),
+        ("conv(6, 3x3, pad: 1) as a |> groupnorm(3, eps: 1e-5) as n", 13),
+        ("conv(6, 3x3, pad: 1) as a |> instancenorm(eps: 1e-5) as n", 13),
+        ("conv(6, 3x3, pad: 1) as a |> l2norm(eps: 1e-12)", 13),
+        ("conv(8, 3x3, pad: 1) as a |> depth_to_space(2x2, mode: dcr)", 13),
+        ("conv(8, 3x3, pad: 1) as a |> depth_to_space(2x2, mode: crd)", 13),
+        ("conv(8, 3x3, pad: 1) as a |> depth_to_space(1x2, mode: crd)", 13),
+        ("conv(8, 3x3, pad: 1) as a |> space_to_depth(2x2, mode: dcr)", 13),
+        ("conv(8, 3x3, pad: 1) as a |> space_to_depth(2x2, mode: crd)", 13),
+        ("conv(8, 3x3, pad: 1) as a |> shuffle(2)", 13),
+        ("conv(8, 3x3, pad: 1) as a |> flip(w)", 13),
+        ("conv(8, 3x3, pad: 1) as a |> gelu(approximate: tanh)", 13),
+        ("conv(8, 3x3, pad: 1) as a |> prelu as p", 13),
+        ("conv(8, 3x3, pad: 1) as a |> scale as s |> bias as b", 13),
+        ("flatten |> dense(7) as d |> tanh |> dense(3) as e", 13),
+    ] {
+        let text = format!("net t(x: [h: 6, w: 8, c: 4]) {{ x |> {body} }}");
+        let compiler = Compiler::new(Options::default().threads(1));
+        let model = compiler.compile_text(&text).unwrap_or_else(|e| panic!("{body}: {e}"));
+        let checked = compiler.check("t", &text, &NoFiles);
+        let graph = checked.net(None).expect("a net").graph.clone();
+        let weights = |w: &str| model.weight(w).ok().flatten().map(|t| t.into_data());
+        let bytes = export(&graph, &weights, opset).unwrap_or_else(|e| panic!("{body}: {e}")).bytes;
+        let again = import(bytes.into(), &ImportOptions::default()).expect("own exports are read").graph;
+        let second = compiler.compile_graph(again.clone()).expect("it compiles");
+        let stored = |w: &str| second.weight(w).ok().flatten().map(|t| t.into_data());
+        let written = write(&again, &stored, true).unwrap_or_else(|e| panic!("{body}: {e}"));
+        let one: Vec<&str> = written.text.split_whitespace().collect();
+        assert!(one.join(" ").contains(&format!("x |> {body} }}")), "{body} became\n{}", written.text);
+    }
+}

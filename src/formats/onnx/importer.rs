@@ -275,12 +275,22 @@ impl Importer {
                 found.insert(id, array.clone());
             }
         });
+        // A lone tensor whose elements only move keeps its name: a kernel that is reshaped, a bias that is cast.
+        let moved = matches!(
+            at.node.op_type.as_str(),
+            "Reshape" | "Transpose" | "Cast" | "Unsqueeze" | "Squeeze" | "Flatten"
+        );
+        let own = match operands.first() {
+            Some(Some(Value::Host(h))) if moved => h.name.clone(),
+            _ => None,
+        };
         let host = |(i, value): (usize, Value)| match value {
             Value::Host(h) => Value::Host(h),
             Value::Graph(v) => match found.get(&v.id) {
                 Some(array) => {
-                    let name = at.node.output.get(i).filter(|o| !o.is_empty()).unwrap_or(&self.name);
-                    Value::Host(Host { name: Some(name.as_str().into()), ..seen(&v, array) })
+                    let made = at.node.output.get(i).filter(|o| !o.is_empty()).unwrap_or(&self.name);
+                    let name = own.clone().unwrap_or_else(|| made.as_str().into());
+                    Value::Host(Host { name: Some(name), ..seen(&v, array) })
                 }
                 None => Value::Graph(v),
             },

@@ -253,6 +253,11 @@ fn channels_first(graph: &proto::Graph, name: &str, rank: usize) -> Option<Vec<u
         if SPATIAL.contains(&op) && node.input.first().is_some_and(|i| i == name) {
             return (3..=5).contains(&rank).then_some(order);
         }
+        // Flattened in this order: what stands in it is channels and their grid.
+        let turned = !order.iter().copied().eq(0..rank);
+        if turned && matches!(op, "Reshape" | "Flatten") && (3..=5).contains(&rank) {
+            return Some(order);
+        }
         if op == "Transpose" {
             let perm = node.attribute.iter().find(|a| a.name == "perm").map(|a| a.ints.as_slice());
             let perm: Option<Vec<usize>> = match perm {

@@ -11,6 +11,7 @@ use super::tensor::Elem;
 use crate::graph::{Def, ValueId};
 use crate::ops::Op;
 use crate::ops::arrange::{Arrange, Pick};
+use crate::ops::depth_space::{DepthSpace, Direction};
 use crate::ops::refold::Refold;
 use crate::ops::reshape::Reshape;
 use crate::ops::shuffle::Shuffle;
@@ -244,6 +245,10 @@ impl Importer {
             let id = self.op(Shuffle { groups }, &[x])?;
             return Ok(self.plain(id, v.elem));
         }
+        if let Some((x, op)) = self.in_blocks(v, dims) {
+            let id = self.op(op, &[x])?;
+            return Ok(self.plain(id, v.elem));
+        }
         let id = if v.is_ordered() { v.id } else { self.gen_(v)? };
         let from = self.graph.value(id).ty.clone();
         let to = if matches!(dims.len(), 2 | 4 | 5) || self.is_signal(id, dims) {
@@ -296,11 +301,57 @@ impl Importer {
 
     /// The tensor and the number of groups if channels come apart, change places and come together again.
     fn shuffled(&self, v: &Val, dims: &[usize]) -> Option<(ValueId, usize)> {
-        let Def::Op { op: Op::Reshape(_), inputs } = &self.graph.value(v.id).def else { return None };
+        let Def::Op { op: Op::Reshape(_) | Op::Refold(_), inputs } = &self.graph.value(v.id).def else {
+            return None;
+        };
         let [x] = inputs[..] else { return None };
-        let exchanged = v.axes == [0, 2, 1, 3, 4].map(Some);
-        let whole = dims.len() == 4 && self.graph.value(x).ty.dims() == dims && v.dims[3..] == dims[2..];
+        let order = [0, 2, 1].into_iter().chain(3..v.rank());
+        let exchanged = v.rank() > 3 && order.map(Some).eq(v.axes.iter().copied());
+        let whole =
+            dims.len() + 1 == v.rank() && self.graph.value(x).ty.dims() == dims && v.dims[3..] == dims[2..];
         (exchanged && whole && self.graph.value(x).ty.is_activation()).then_some((x, v.dims[2]))
+    }
+
+    /// Blocks of a plane that come apart, change places with channels and come together: the change between depth and space that
+    /// exporters write out.
+    fn in_blocks(&self, v: &Val, dims: &[usize]) -> Option<(ValueId, DepthSpace)> {
+        let Def::Op { op: Op::Reshape(_) | Op::Refold(_), inputs } = &self.graph.value(v.id).def else {
+            return None;
+        };
+        let [x] = inputs[..] else { return None };
+        let ty = &self.graph.value(x).ty;
+        let axes: Option<Vec<usize>> = v.axes.iter().copied().collect();
+        let &[n, c, h, w] = dims else { return None };
+        if !ty.is_activation() || ty.rank() != 2 || v.rank() != 6 || ty.n() != n {
+            return None;
+        }
+        let (direction, blocks_first) = match axes?[..] {
+            [0, 3, 4, 1, 5, 2] => (Direction::ToSpace, true),
+            [0, 1, 4, 2, 5, 3] => (Direction::ToSpace, false),
+            [0, 3, 5, 1, 2, 4] => (Direction::ToDepth, true),
+            [0, 1, 3, 5, 2, 4] => (Direction::ToDepth, false),
+            _ => return None,
+        };
+        let (old_h, old_w) = (ty.grid_dims()[0], ty.grid_dims()[1]);
+        let (fine, coarse) = match direction {
+            Direction::ToSpace => ([h, w], [old_h, old_w]),
+            Direction::ToDepth => ([old_h, old_w], [h, w]),
+        };
+        let fits = (0..2).all(|a| coarse[a] > 0 && fine[a].is_multiple_of(coarse[a]));
+        let block: Vec<usize> =
+            if fits { (0..2).map(|a| fine[a] / coarse[a]).collect() } else { return None };
+        let all = block[0] * block[1];
+        let thin = if direction == Direction::ToSpace { c } else { ty.c() };
+        let thick = if direction == Direction::ToSpace { ty.c() } else { c };
+        // What was split is what these blocks are.
+        let [b0, b1] = [block[0], block[1]];
+        let split = match (direction, blocks_first) {
+            (Direction::ToSpace, true) => [n, b0, b1, thin, coarse[0], coarse[1]],
+            (Direction::ToSpace, false) => [n, thin, b0, b1, coarse[0], coarse[1]],
+            (Direction::ToDepth, _) => [n, thin, coarse[0], b0, coarse[1], b1],
+        };
+        let found = self.graph.value(v.id).ty.dims() == split;
+        (found && thin * all == thick).then_some((x, DepthSpace { direction, block, blocks_first }))
     }
 
     /// The value as an activation with one axis as channels: those before it the batch, those after it one grid axis.

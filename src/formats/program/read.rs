@@ -116,12 +116,14 @@ impl Reader<'_> {
         }
         let own = &self.graph.value(id).name;
         let wanted = at.map_or(own, |w| &self.graph.value(w).name);
-        let stem =
-            ["weight", "weights", "kernel", "w", "W", "scale", "gamma", "kernel:0", "gamma:0", "w_0", "s_0"]
-                .iter()
-                .find_map(|end| wanted.strip_suffix(end))
-                .map(|stem| stem.trim_end_matches(['.', '/', '_', ':']))
-                .filter(|stem| !stem.is_empty());
+        let stem = [
+            "weight", "weights", "kernel", "w", "W", "scale", "gamma", "kernel:0", "gamma:0", "w_0", "s_0",
+            "bias", "beta",
+        ]
+        .iter()
+        .find_map(|end| wanted.strip_suffix(end))
+        .map(|stem| stem.trim_end_matches(['.', '/', '_', ':']))
+        .filter(|stem| !stem.is_empty());
         let wanted = stem.map_or_else(|| wanted.clone(), str::to_owned);
         // Exporters that fold number tensors without meaning; the node says more.
         let anonymous = wanted.starts_with("onnx::")

@@ -122,7 +122,7 @@ impl Reader<'_> {
                 )
             }
             Op::Norm(norm) => {
-                let text = self.norm(id, norm, x.len() > 1);
+                let text = self.norm(id, norm, x.get(1).map(|w| self.ty(*w).len()));
                 (vec![Tok::text(text)], (x.len() > 1).then_some(&["weight", "bias"]))
             }
             Op::PRelu(_) => {
@@ -172,12 +172,15 @@ impl Reader<'_> {
         Ok(made)
     }
 
-    fn norm(&self, id: ValueId, op: &Norm, affine: bool) -> String {
-        let affine = if affine { "" } else { ", affine: false" };
+    /// `weights` is how many scales there are.
+    fn norm(&self, id: ValueId, op: &Norm, weights: Option<usize>) -> String {
+        let affine = if weights.is_some() { "" } else { ", affine: false" };
         let (c, rank) = (self.ty(id).c(), self.ty(id).rank());
+        // A scale for each position of the grid, too.
+        let whole = weights.is_some_and(|w| w != c);
         match op.over {
             NormOver::Channels => format!("layernorm(axis: c, eps: {:?}{affine})", op.eps),
-            NormOver::Groups(1) if rank == 0 => format!("layernorm(eps: {:?}{affine})", op.eps),
+            NormOver::Groups(1) if rank == 0 || whole => format!("layernorm(eps: {:?}{affine})", op.eps),
             NormOver::Groups(g) if g == c && rank > 0 => format!("instancenorm(eps: {:?}{affine})", op.eps),
             NormOver::Groups(g) => format!("groupnorm({g}, eps: {:?}{affine})", op.eps),
         }

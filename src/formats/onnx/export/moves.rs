@@ -49,9 +49,11 @@ pub(super) fn write(
         Op::Shuffle(op) => {
             let input = name(b);
             let (n, c) = (ty.n(), ty.c());
-            let rest = ty.len() / (n * c).max(1);
-            let split = b.reshaped(&input, &[n, op.groups, c / op.groups, rest]);
-            let turned = b.transposed(&split, vec![0, 2, 1, 3]);
+            let mut split = vec![n, op.groups, c / op.groups];
+            split.extend(ty.grid_dims());
+            let turn = [0, 2, 1].into_iter().chain(3..split.len()).collect();
+            let split = b.reshaped(&input, &split);
+            let turned = b.transposed(&split, turn);
             b.reshaped(&turned, out.dims())
         }
         Op::Pad(op) => {
@@ -100,6 +102,17 @@ fn pad(b: &mut Builder<'_>, op: &Pad, x: &str) -> String {
 
 fn blocks(b: &mut Builder<'_>, op: &DepthSpace, x: &str, ty: &TensorTy, out: &TensorTy) -> String {
     let rank = ty.rank();
+    // What the standard has an operation for; it puts channels behind the positions of a block when it gathers them.
+    let square = matches!(op.block[..], [a, b] if a == b);
+    let size = || int("blocksize", op.block[0] as i64);
+    match (op.direction, op.blocks_first) {
+        (Direction::ToSpace, first) if square => {
+            let mode = text("mode", if first { "DCR" } else { "CRD" });
+            return b.node("DepthToSpace", &[x], vec![size(), mode]);
+        }
+        (Direction::ToDepth, true) if square => return b.node("SpaceToDepth", &[x], vec![size()]),
+        (Direction::ToSpace | Direction::ToDepth, _) => {}
+    }
     let blocks: usize = op.block.iter().product();
     let coarse = if op.direction == Direction::ToSpace { ty } else { out };
     let (n, c) = (ty.n(), coarse.c() / blocks.max(1));

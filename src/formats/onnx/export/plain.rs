@@ -217,11 +217,55 @@ fn truncated(b: &mut Builder<'_>, x: &str) -> String {
 fn norm(b: &mut Builder<'_>, op: &Norm, input: &str, x: &[ValueId]) -> String {
     let ty = b.ty(x[0]).clone();
     let (n, c, rank) = (ty.n(), ty.c(), ty.dims().len());
+    let lens: Vec<usize> = x.iter().map(|w| b.ty(*w).len()).collect();
+    let sized = |i: usize, len: usize| lens.get(i).is_none_or(|own| *own == len);
+    // What the standard has one operation for.
+    let direct = match op.over {
+        Over::Groups(g) if g == c && rank > 2 && sized(1, c) && sized(2, c) => {
+            Some(("InstanceNormalization", c))
+        }
+        Over::Groups(1) if x.len() == 3 && sized(1, ty.len() / n.max(1)) && b.opset >= 17 && rank > 2 => {
+            Some(("LayerNormalization", ty.len() / n.max(1)))
+        }
+        Over::Groups(_) | Over::Channels => None,
+    };
+    if let Some((name, len)) = direct {
+        let affine = [(1, 1.0), (2, 0.0)].map(|(i, plain)| match x.get(i) {
+            Some(w) => b.name(*w),
+            None => b.floats(&[len], &vec![plain; len]),
+        });
+        let mut attrs = vec![float("epsilon", op.eps)];
+        if name == "LayerNormalization" {
+            attrs.push(int("axis", 1));
+        }
+        return b.node(name, &[input, &affine[0], &affine[1]], attrs);
+    }
     let mut y = match op.over {
+        // Channels last, as the standard's operation wants them.
+        Over::Channels if b.opset >= 17 => {
+            let last: Vec<usize> = [0].into_iter().chain(2..rank).chain([1]).collect();
+            let back: Vec<usize> = [0, rank - 1].into_iter().chain(1..rank - 1).collect();
+            let rows = b.transposed(input, last);
+            let own = sized(1, c) && sized(2, c);
+            let affine = [(1, 1.0), (2, 0.0)].map(|(i, plain)| match x.get(i).filter(|_| own) {
+                Some(w) => b.name(*w),
+                None => b.floats(&[c], &vec![plain; c]),
+            });
+            let attrs = vec![int("axis", -1), float("epsilon", op.eps)];
+            let rows = b.node("LayerNormalization", &[&rows, &affine[0], &affine[1]], attrs);
+            let y = b.transposed(&rows, back);
+            if own {
+                return y;
+            }
+            y
+        }
         Over::Channels => standardised(b, input, &[1], op.eps),
+        // Groups in the place of channels, as PyTorch writes it.
         Over::Groups(g) => {
             let rows = b.reshaped(input, &[n, g, ty.len() / (n * g).max(1)]);
-            let rows = standardised(b, &rows, &[2], op.eps);
+            let (ones, zeros) = (b.floats(&[g], &vec![1.0; g]), b.floats(&[g], &vec![0.0; g]));
+            let attrs = vec![float("epsilon", op.eps)];
+            let rows = b.node("InstanceNormalization", &[&rows, &ones, &zeros], attrs);
             b.reshaped(&rows, ty.dims())
         }
     };

@@ -13,6 +13,7 @@ use crate::ops::aggregate::{Aggregate, AggregateFn};
 use crate::ops::batchnorm::BatchNorm;
 use crate::ops::binary::{Binary, BinaryFn, Number};
 use crate::ops::flip::Flip;
+use crate::ops::l2norm::L2Norm;
 use crate::ops::lrn::Lrn;
 use crate::ops::norm::{Norm, Over};
 use crate::ops::softmax::Softmax;
@@ -209,6 +210,21 @@ fn layer(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Results {
         let y = cx.op(op, &[id, w, b])?;
         return Ok(vec![Value::Graph(cx.like(&v, y))]);
     }
+    let ty = cx.graph.value(v.id).ty.clone();
+    let whole = |value: Option<&Value>| matches!(value, Some(Value::Host(h)) if h.dims == v.dims[1..]);
+    if ty.is_activation()
+        && axis == 1
+        && v.axes.iter().copied().eq((0..ty.dims().len()).map(Some))
+        && !(at.wants(1) || at.wants(2))
+        && let (true, Some(Value::Host(scale)), true, Some(Value::Host(shift))) =
+            (whole(opt(x, 1)), opt(x, 1), whole(opt(x, 2)), opt(x, 2))
+    {
+        let dims = ty.names().iter().cloned().zip(ty.dims().iter().copied()).skip(1);
+        let own = TensorTy::new(dims).map_err(|_| "a tensor of more elements than memory holds")?;
+        let operands = [v.id, cx.weight(scale, own.clone(), true)?, cx.weight(shift, own, true)?];
+        let y = cx.op(Norm { over: Over::Groups(1), eps: at.float("epsilon", 1e-5)? }, &operands)?;
+        return Ok(vec![Value::Graph(cx.like(&v, y))]);
+    }
     let id = rows(cx, &v, axis)?;
     let eps = at.float("epsilon", 1e-5)?;
     let op = Norm { over: Over::Groups(1), eps };
@@ -293,6 +309,10 @@ fn unit(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Results {
         2 => AggregateFn::L2,
         p => return Err(format!("`p` {p}")),
     };
+    if f == AggregateFn::L2 && dim == 1 && cx.graph.value(v.id).ty.is_activation() {
+        let id = cx.op(L2Norm { eps: f32::MIN_POSITIVE }, &[v.id])?;
+        return Ok(vec![Value::Graph(cx.like(&v, id))]);
+    }
     let length = cx.op(Aggregate { f, dims: vec![dim] }, &[v.id])?;
     // A length of 0 gives 0.
     let least = cx.op(Binary::with(BinaryFn::Max, Number::Right(f32::MIN_POSITIVE)), &[length])?;

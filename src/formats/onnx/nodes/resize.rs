@@ -97,7 +97,8 @@ fn resize(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Result<Value, Stri
 impl Axis {
     /// Whether the scale gives the extent without rounding; scales are `f32`.
     fn is_whole(&self) -> bool {
-        self.scale as f32 * self.n as f32 == self.out as f32
+        let (scale, n, out) = (self.scale, self.n as f64, self.out as f64);
+        (scale * n - out).abs() <= 1e-9 * out || scale as f32 * n as f32 == out as f32
     }
 }
 

@@ -5,6 +5,7 @@ use crate::formats::onnx::attrs::{At, axes, axis};
 use crate::formats::onnx::importer::Importer;
 use crate::formats::onnx::tensor::extents;
 use crate::formats::onnx::value::{Move, Val, Value};
+use crate::ops::flip::Flip;
 use crate::ops::slice::{Cut, Slice};
 use crate::ops::upsample::Upsample;
 
@@ -204,6 +205,16 @@ fn cut(cx: &mut Importer, v: &Val, moves: &[(usize, usize, i64, i64)]) -> Result
         moves.iter().filter(|(a, len, start, step)| (*len, *start, *step) != (v.dims[*a], 0, 1)).collect();
     if real.is_empty() {
         return Ok(v.clone());
+    }
+    let turned = |(a, len, start, step): &&(usize, usize, i64, i64)| {
+        *step == -1 && *len == v.dims[*a] && *start == *len as i64 - 1 && v.axes[*a].is_some_and(|d| d > 0)
+    };
+    if cx.graph.value(v.id).ty.is_activation() && real.iter().all(turned) {
+        let mut id = v.id;
+        for (a, ..) in real {
+            id = cx.op(Flip { dim: v.axes[*a].unwrap_or(1) }, &[id])?;
+        }
+        return Ok(cx.like(v, id));
     }
     if real.iter().any(|(.., step)| *step != 1) {
         let moves: Vec<_> = real
