@@ -48,20 +48,25 @@ pub fn equation(op: &Op, inputs: &[&TensorTy], out: &TensorTy) -> Option<Equatio
     }
     if let Op::Winograd(c) = op {
         let bias = if c.bias { "b[o] + " } else { "" };
-        let [h, w] = c.size.map(|e| e.div_ceil(2));
+        let (m, span) = (c.tile.outputs(), c.tile.span());
+        let [h, w] = c.size.map(|e| e.div_ceil(m));
         let formula = format!(
-            "y[n, o, 2*h.., 2*w..] = {bias}A' ( Σ_{{i<{}}} u[o, i] ⊙ (B' x[n, i, 2*h - {}.., 2*w - {}..] B) ) A",
+            "y[n, o, {m}*h.., {m}*w..] = {bias}A' ( Σ_{{i<{}}} u[o, i] ⊙ (B' x[n, i, {m}*h - {}.., {m}*w - {}..] B) ) A",
             x.c(),
             c.lo[0],
             c.lo[1]
         );
         let notes = vec![
             format!(
-                "for n < {}, o < {}, h < {h}, w < {w}: tiles of 2x2 outputs from tiles of 4x4 inputs",
+                "for n < {}, o < {}, h < {h}, w < {w}: tiles of {m}x{m} outputs from tiles of {span}x{span} inputs",
                 out.n(),
                 out.c()
             ),
-            "⊙ multiplies element by element: 16 products where the definition has 36".to_owned(),
+            format!(
+                "⊙ multiplies element by element: {} products where the definition has {}",
+                c.tile.numbers(),
+                c.tile.products()
+            ),
             "u = G w G', made where the weight is loaded or changed (Winograd 1980; Lavin & Gray 2016)"
                 .to_owned(),
         ];

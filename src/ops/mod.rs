@@ -19,6 +19,7 @@ pub mod equation;
 pub mod geometry;
 pub mod init;
 pub mod lower;
+pub mod minimal;
 mod pool_args;
 mod pool_look;
 mod reduce;

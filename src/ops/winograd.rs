@@ -1,16 +1,17 @@
-//! Convolution with kernels of 3x3 and steps of 1 by Winograd's minimal filtering F(2x2, 3x3) (Winograd 1980; Lavin & Gray 2016):
-//! each 2x2 tile of outputs from a 4x4 tile `d` of inputs with 16 instead of 36 multiplications per pair of maps,
+//! Convolution with kernels of 3x3 and steps of 1 by minimal filtering F(m x m, 3x3) (Winograd 1980; Lavin & Gray 2016), with `m` 2
+//! or 4: each `m x m` tile of outputs from a tile `d` of `m + 2` by `m + 2` inputs with 16 instead of 36, or 36 instead of 144,
+//! multiplications per pair of maps,
 //!
 //! `y = A' [ Σ_i u[o, i] * (B' d_i B) ] A + b`, with `u[o, i] = G w[o, i] G'` made by [`super::winograd_weight`],
 //!
-//! `B' = [1 0 -1 0; 0 1 1 0; 0 -1 1 0; 0 1 0 -1]`, `A' = [1 1 1 0; 0 1 -1 -1]`. All constants are 1, so that rounding errors stay
-//! those of a sum of products. What is not finite in a tile reaches all four outputs of it. Only a pass makes it, out of
-//! convolutions and of the gradients by their inputs; the language has no name for it.
+//! and the matrices of [`super::minimal`], which says what they cost in rounding. What is not finite in a tile reaches all
+//! outputs of it. Only a pass makes it, out of convolutions and of the gradients by their inputs; the language has no name for it.
 
 use super::args::{Attr, Attrs};
 use super::case::{Case, act, weight};
 use super::geometry::{Linking, Share};
 use super::lower::{LowerCx, ScalarFn, Want, Wants};
+use super::minimal::Tile;
 use super::role::Role;
 use super::vjp::{Applied, Emit, NotDifferentiable, Pulled};
 use super::window::Window;
@@ -33,9 +34,12 @@ const TILES_MIN: usize = 4;
 /// A transformed weight of more bytes is large.
 const LARGE: usize = 1 << 20;
 
-/// See the module. Inputs: `x`, the transformed weight `[o, i, t: 16]`, and the bias `[o]` if there is one.
+/// See the module. Inputs: `x`, the transformed weight `[o, i, t]` with a number for each product of a tile, and the bias `[o]` if
+/// there is one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Winograd {
+    /// The outputs that are computed together.
+    pub tile: Tile,
     /// Output channels.
     pub channels: usize,
     /// Zeros before the input on each axis.
@@ -54,11 +58,11 @@ pub struct Said {
     pub conv: Winograd,
 }
 
-/// How `op` on `x` can be computed so.
+/// How `op` on `x` can be computed in tiles of this size.
 ///
 /// # Errors
 /// The reason why it cannot, in a few words.
-pub fn of(op: &Op, x: &TensorTy, out: &TensorTy) -> Result<Said, String> {
+pub fn of(op: &Op, x: &TensorTy, out: &TensorTy, tile: Tile) -> Result<Said, String> {
     let (geometry, channels, bias, transposed, windows) = if let Op::Conv(c) = op {
         let windows = c.windows(x).map_err(|e| e.message)?.0;
         (&c.geometry, c.channels, c.bias, false, windows)
@@ -83,18 +87,21 @@ pub fn of(op: &Op, x: &TensorTy, out: &TensorTy) -> Result<Said, String> {
     }
     let (grid, flip) = (out.grid_dims(), geometry.flip != transposed);
     let lo = |w: &Window| if transposed { 2 - w.lo } else { w.lo };
-    let conv = Winograd { channels, lo: [lo(&windows[0]), lo(&windows[1])], size: [grid[0], grid[1]], bias };
-    conv.cut(x.n(), x.c()).ok_or("its buffers would be too large")?;
-    Ok(Said { weight: WinogradWeight { swap: transposed, flip }, conv })
+    let conv = Winograd { tile, channels, lo: [lo(&windows[0]), lo(&windows[1])], size: [grid[0], grid[1]], bias };
+    conv.cut(x.n(), x.c()).ok_or_else(|| match tile {
+        Tile::Two => "its buffers would be too large".to_owned(),
+        Tile::Four => format!("{} maps are too few, or cut into no chains of a few blocks, to round well", x.c()),
+    })?;
+    Ok(Said { weight: WinogradWeight { tile, swap: transposed, flip }, conv })
 }
 
-/// Whether it is likely to be faster than the definition, by a rule that was measured (`--tune` measures it anew, layer by layer).
-/// `loaded` says whether the weight is transformed when it is loaded, not in every run.
+/// The tile with which it is likely to be faster than the definition, by a rule that was measured (`--tune` measures it anew, layer
+/// by layer). `loaded` says whether the weight is transformed when it is loaded, not in every run.
 ///
 /// # Errors
-/// The reason why not, in a few words.
-pub fn pays(op: &Op, x: &TensorTy, out: &TensorTy, loaded: bool) -> Result<(), String> {
-    of(op, x, out)?;
+/// The reason why there is none, in a few words.
+pub fn pays(op: &Op, x: &TensorTy, out: &TensorTy, loaded: bool) -> Result<Tile, String> {
+    let two = of(op, x, out, Tile::Two)?;
     if x.grid_dims().contains(&1) {
         return Err("most taps of the definition meet no input and are left out".into());
     }
@@ -111,7 +118,12 @@ pub fn pays(op: &Op, x: &TensorTy, out: &TensorTy, loaded: bool) -> Result<(), S
             "{tiles} tiles of 2x2 are too few for a weight of 16 instead of 9 elements a pair{when} to pay"
         ));
     }
-    Ok(())
+    let cycles = |said: &Said| {
+        let made = if loaded { 0.0 } else { said.weight.cycles(maps(x, out).product()) };
+        said.conv.cut(x.n(), x.c()).map_or(f64::INFINITY, |cut| cut.cycles()) + made
+    };
+    let four = of(op, x, out, Tile::Four).is_ok_and(|four| cycles(&four) < cycles(&two));
+    Ok(if four { Tile::Four } else { Tile::Two })
 }
 
 /// Maps on either side.
@@ -138,7 +150,8 @@ impl Winograd {
         if lo.iter().any(|l| *l > 2) || size.contains(&0) {
             return Err("attribute `lo` is more than 2, or `size` is 0".into());
         }
-        Ok(Self { channels: attrs.size("out")?, lo, size, bias: attrs.bool("bias")? })
+        let tile = Tile::of(attrs.size("tile")?)?;
+        Ok(Self { tile, channels: attrs.size("out")?, lo, size, bias: attrs.bool("bias")? })
     }
 
     /// Test cases.
@@ -146,14 +159,15 @@ impl Winograd {
         let case = |name: &str, (n, c): (usize, usize), grid: [usize; 2], conv: Winograd| {
             let mut inputs = vec![
                 act(n, c, &[("h", grid[0]), ("w", grid[1])]),
-                weight(&[("o", conv.channels), ("i", c), ("t", 16)]),
+                weight(&[("o", conv.channels), ("i", c), ("t", conv.tile.numbers())]),
             ];
             if conv.bias {
                 inputs.push(weight(&[("o", conv.channels)]));
             }
             Case::new(name, conv, inputs)
         };
-        let of = |channels, lo, size, bias| Winograd { channels, lo, size, bias };
+        let of = |channels, lo, size, bias| Winograd { tile: Tile::Two, channels, lo, size, bias };
+        let four = |channels, lo, size, bias| Winograd { tile: Tile::Four, ..of(channels, lo, size, bias) };
         vec![
             case("even", (1, 16), [6, 8], of(16, [1, 1], [6, 8], true)),
             case("odd", (2, 32), [7, 5], of(16, [1, 1], [7, 5], false)),
@@ -162,12 +176,18 @@ impl Winograd {
             case("bands", (1, 32), [26, 20], of(32, [1, 1], [26, 20], true)),
             case("parts of rows", (1, 64), [5, 498], of(64, [1, 1], [5, 498], true)),
             case("uneven bands", (2, 64), [19, 30], of(64, [1, 0], [19, 28], false)),
+            case("four", (1, 64), [8, 12], four(16, [1, 1], [8, 12], true)),
+            case("four, odd", (3, 64), [7, 9], four(32, [1, 1], [7, 9], false)),
+            case("four, full", (1, 64), [5, 6], four(16, [2, 2], [7, 8], false)),
+            case("four, valid, chains", (2, 192), [13, 10], four(48, [0, 0], [11, 8], true)),
+            case("four, bands", (1, 64), [50, 61], four(64, [1, 1], [50, 61], true)),
+            case("four, samples held", (8, 128), [7, 7], four(128, [1, 1], [7, 7], true)),
         ]
     }
 
     /// How the nest goes over its tiles on an input of `n` samples and `c` channels.
     pub(super) fn cut(&self, n: usize, c: usize) -> Option<Cut> {
-        Cut::of(n, c, self.channels, self.size)
+        Cut::of(self.tile, n, c, self.channels, self.size)
     }
 }
 
@@ -179,6 +199,7 @@ impl OpRules for Winograd {
     fn attrs(&self) -> Attrs {
         let ints = |pair: [usize; 2]| Attr::Ints(pair.iter().map(|e| *e as i64).collect());
         Attrs::default()
+            .with("tile", Attr::Int(self.tile.outputs() as i64))
             .with("out", Attr::Int(self.channels as i64))
             .with("lo", ints(self.lo))
             .with("size", ints(self.size))
@@ -188,7 +209,7 @@ impl OpRules for Winograd {
     fn infer(&self, inputs: &[&TensorTy]) -> Result<Inferred, OpError> {
         let (x, u) = (inputs[0], inputs[1]);
         let fits = x.rank() == 2
-            && u.dims() == [self.channels, x.c(), 16]
+            && u.dims() == [self.channels, x.c(), self.tile.numbers()]
             && inputs.len() == 2 + usize::from(self.bias)
             && inputs.get(2).is_none_or(|b| b.dims() == [self.channels])
             && (0..2).all(|d| self.size[d] <= x.grid_dims()[d] + self.lo[d] + 2);
@@ -207,9 +228,8 @@ impl OpRules for Winograd {
     }
 
     fn reference(&self, inputs: &[&Array], out: &TensorTy) -> Array {
-        const B: [[f64; 4]; 4] =
-            [[1.0, 0.0, -1.0, 0.0], [0.0, 1.0, 1.0, 0.0], [0.0, -1.0, 1.0, 0.0], [0.0, 1.0, 0.0, -1.0]];
-        const A: [[f64; 4]; 2] = [[1.0, 1.0, 1.0, 0.0], [0.0, 1.0, -1.0, -1.0]];
+        let (b, a) = (self.tile.input(), self.tile.output());
+        let (m, span) = (self.tile.outputs(), self.tile.span());
         let (x, u) = (inputs[0], inputs[1]);
         let pixel = |n: usize, i: usize, h: i64, w: i64| -> f64 {
             let inside = |p: i64, extent: usize| (0..extent as i64).contains(&p);
@@ -219,34 +239,30 @@ impl OpRules for Winograd {
                 0.0
             }
         };
-        let pairs = |rows: usize| (0..rows).flat_map(|r| (0..4).map(move |c| (r, c)));
+        let pairs = |extent: usize| (0..extent).flat_map(move |r| (0..extent).map(move |c| (r, c)));
+        // Of a matrix on both axes of a tile.
+        let twice = |matrix: &[Vec<f64>], tile: &[f64]| -> Vec<f64> {
+            let element = |(i, j): (usize, usize)| pairs(span).map(|(k, l)| matrix[i][k] * matrix[j][l] * tile[k * span + l]).sum();
+            pairs(matrix.len()).map(element).collect()
+        };
         let mut y = Array::zeros(out.dims());
-        for n in 0..out.n() {
-            for (th, tw) in (0..self.size[0].div_ceil(2)).flat_map(|h| (0..self.size[1].div_ceil(2)).map(move |w| (h, w))) {
-                let mut spread = vec![0.0; x.dims[1] * 16];
-                for i in 0..x.dims[1] {
-                    for (a, b) in pairs(4) {
-                        spread[i * 16 + a * 4 + b] = pairs(4)
-                            .map(|(k, l)| {
-                                let h = (2 * th + k) as i64 - self.lo[0] as i64;
-                                let w = (2 * tw + l) as i64 - self.lo[1] as i64;
-                                B[a][k] * B[b][l] * pixel(n, i, h, w)
-                            })
-                            .sum();
-                    }
-                }
-                for o in 0..self.channels {
-                    let product = |t: usize| -> f64 {
-                        (0..x.dims[1]).map(|i| u.at(&[o, i, t]) * spread[i * 16 + t]).sum()
-                    };
-                    let products: Vec<f64> = (0..16).map(product).collect();
-                    for (a, b) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
-                        let (h, w) = (2 * th + a, 2 * tw + b);
-                        if h < self.size[0] && w < self.size[1] {
-                            let sum: f64 = pairs(4).map(|(k, l)| A[a][k] * A[b][l] * products[k * 4 + l]).sum();
-                            let at = y.offset(&[n, o, h, w]);
-                            y.data[at] = sum + inputs.get(2).map_or(0.0, |b| b.at(&[o]));
-                        }
+        let [rows, columns] = self.size.map(|e| e.div_ceil(m));
+        for (n, th, tw) in (0..out.n()).flat_map(|n| (0..rows).flat_map(move |h| (0..columns).map(move |w| (n, h, w)))) {
+            let spread: Vec<Vec<f64>> = (0..x.dims[1])
+                .map(|i| {
+                    let at = |p: usize, k: usize, axis: usize| (m * p + k) as i64 - self.lo[axis] as i64;
+                    let d: Vec<f64> = pairs(span).map(|(k, l)| pixel(n, i, at(th, k, 0), at(tw, l, 1))).collect();
+                    twice(&b, &d)
+                })
+                .collect();
+            for o in 0..self.channels {
+                let product = |t: usize| -> f64 { spread.iter().enumerate().map(|(i, v)| u.at(&[o, i, t]) * v[t]).sum() };
+                let products: Vec<f64> = (0..self.tile.numbers()).map(product).collect();
+                for ((k, l), sum) in pairs(m).zip(twice(&a, &products)) {
+                    let (h, w) = (m * th + k, m * tw + l);
+                    if h < self.size[0] && w < self.size[1] {
+                        let at = y.offset(&[n, o, h, w]);
+                        y.data[at] = sum + inputs.get(2).map_or(0.0, |b| b.at(&[o]));
                     }
                 }
             }
@@ -263,7 +279,7 @@ impl OpRules for Winograd {
         let mut wants = Wants::any(inputs.len());
         if let Some(cut) = self.cut(x.n(), x.c()) {
             let reach = cut.reach();
-            let halo = (0..2).map(|d| (self.lo[d], (2 * reach[d] + 2).saturating_sub(self.lo[d] + x.grid_dims()[d])));
+            let halo = (0..2).map(|d| (self.lo[d], (self.tile.outputs() * reach[d] + 2).saturating_sub(self.lo[d] + x.grid_dims()[d])));
             wants.inputs[0] = Want::Channels([(0, 0), (0, 0)].into_iter().chain(halo).collect());
         }
         wants.inputs[1] = Want::Order(vec![2, 1, 0]);

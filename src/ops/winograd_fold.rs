@@ -1,13 +1,14 @@
 //! The gradient by a weight from the sums of [`super::winograd_grad`]: `dw[o, i] = G' (Σ_s m[s, o, i]) G` with the `G` of
-//! [`super::winograd_weight`], 9 numbers of 16. Only a pass makes it.
+//! [`super::minimal`], 9 numbers of 16 or 36. Only a pass makes it.
 
 use super::args::{Attr, Attrs};
 use super::case::{Case, weight};
 use super::lower::{LowerCx, ScalarFn, Want, Wants};
+use super::minimal::Tile;
 use super::role::Role;
 use super::vjp::{Applied, Emit, NotDifferentiable, Pulled};
 use super::{At, Cost, Field, Inferred, OpError, OpInfo, OpRules, Why, shape_rules};
-use crate::loops::{Affine, Expr, LoopKind, Reg};
+use crate::loops::{Affine, Expr, LoopKind};
 use crate::support::codes;
 use crate::tensor::array::Array;
 use crate::tensor::ty::TensorTy;
@@ -15,6 +16,8 @@ use crate::tensor::ty::TensorTy;
 /// See the module. Input: sums `[s, op, ip, t, ob, ib, il, ol]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WinogradFold {
+    /// Of what there are sums.
+    pub tile: Tile,
     /// Taps run backwards.
     pub flip: bool,
 }
@@ -31,19 +34,19 @@ impl WinogradFold {
     /// # Errors
     /// A sentence that says what is wrong.
     pub fn from_attrs(attrs: &Attrs) -> Result<Self, String> {
-        Ok(Self { flip: attrs.bool("flip")? })
+        Ok(Self { tile: Tile::of(attrs.size("tile")?)?, flip: attrs.bool("flip")? })
     }
 
     /// Test cases.
     pub fn cases() -> Vec<Case> {
-        let sums = |s, op, ip, ob, ib| {
-            let parts = [("s", s), ("op", op), ("ip", ip), ("t", 16)];
-            vec![weight(&[&parts[..], &[("ob", ob), ("ib", ib), ("il", 16), ("ol", 16)]].concat())]
+        let case = |name: &str, flip, [s, op, ip, ob, ib]: [usize; 5]| {
+            Tile::ALL.map(|tile| {
+                let parts = [("s", s), ("op", op), ("ip", ip), ("t", tile.numbers())];
+                let sums = weight(&[&parts[..], &[("ob", ob), ("ib", ib), ("il", 16), ("ol", 16)]].concat());
+                Case::new(&format!("{name}, {}", tile.gradient()), Self { tile, flip }, vec![sums])
+            })
         };
-        vec![
-            Case::new("one sum", Self { flip: false }, sums(1, 2, 3, 1, 2)),
-            Case::new("several sums, flipped", Self { flip: true }, sums(5, 1, 1, 2, 1)),
-        ]
+        [case("one sum", false, [1, 2, 3, 1, 2]), case("several sums, flipped", true, [5, 1, 1, 2, 1])].into_iter().flatten().collect()
     }
 
     /// The tap that stands at `k` of 3.
@@ -58,11 +61,14 @@ impl OpRules for WinogradFold {
     }
 
     fn attrs(&self) -> Attrs {
-        Attrs::default().with("flip", Attr::Bool(self.flip))
+        Attrs::default()
+            .with("tile", Attr::Int(self.tile.outputs() as i64))
+            .with("flip", Attr::Bool(self.flip))
     }
 
     fn infer(&self, inputs: &[&TensorTy]) -> Result<Inferred, OpError> {
-        let &[_, op, ip, 16, ob, ib, il, ol] = inputs[0].dims() else {
+        let fits = |t: usize| t == self.tile.numbers();
+        let Some(&[_, op, ip, _, ob, ib, il, ol]) = Some(inputs[0].dims()).filter(|d| d.get(3).is_some_and(|t| fits(*t))) else {
             let message = format!("`winograd_fold` takes sums of `winograd_grad`, not {}", inputs[0]);
             return Err(OpError::new(codes::E0206, message).at(At::Input(0)));
         };
@@ -78,15 +84,14 @@ impl OpRules for WinogradFold {
     }
 
     fn reference(&self, inputs: &[&Array], out: &TensorTy) -> Array {
-        const G: [[f64; 3]; 4] = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];
-        let m = inputs[0];
+        let (m, g, span) = (inputs[0], self.tile.weight(), self.tile.span());
         let [sums, _, _, _, ob, ib, il, ol] = <[usize; 8]>::try_from(&m.dims[..]).expect("eight dimensions");
         Array::from_fn(out.dims(), |at| {
             let (o, i) = (at[0], at[1]);
             let mut total = 0.0;
-            for (s, t) in (0..sums).flat_map(|s| (0..16).map(move |t| (s, t))) {
+            for (s, t) in (0..sums).flat_map(|s| (0..self.tile.numbers()).map(move |t| (s, t))) {
                 let from = [s, o / (ob * ol), i / (ib * il), t, o / ol % ob, i / il % ib, i % il, o % ol];
-                total += G[t / 4][self.tap(at[2])] * G[t % 4][self.tap(at[3])] * m.at(&from);
+                total += g[t / span][self.tap(at[2])] * g[t % span][self.tap(at[3])] * m.at(&from);
             }
             total
         })
@@ -100,26 +105,19 @@ impl OpRules for WinogradFold {
             let [op, ip, ib_at, il_at, ob_at, ol_at] = [v[0], v[1], v[2], v[3], v[4], v[5]].map(Affine::from);
             let o = &(&(&op * (ob * ol) as i64) + &(&ob_at * ol as i64)) + &ol_at;
             let i = &(&(&ip * (ib * il) as i64) + &(&ib_at * il as i64)) + &il_at;
-            let mut columns: Vec<[Reg; 3]> = Vec::new();
-            for l in 0..4 {
-                let m = [0, 1, 2, 3].map(|k: i64| {
-                    let load = |s: usize| {
-                        let part = [Affine::k(s as i64), op.clone(), ip.clone(), Affine::k(4 * k + l)];
-                        let within = [ob_at.clone(), ib_at.clone(), il_at.clone(), ol_at.clone()];
-                        cx.load(0, &[&part[..], &within[..]].concat())
-                    };
-                    let total = (1..sums).fold(load(0), |sum, s| sum + load(s));
-                    cx.b.let_(total)
-                });
-                columns.push(rule(cx, m));
-            }
-            for k in 0..3 {
-                let m = [0, 1, 2, 3].map(|l: usize| columns[l][k]);
-                for (l, w) in rule(cx, m).into_iter().enumerate() {
-                    let taps = [self.tap(k), self.tap(l)].map(|t| Affine::k(t as i64));
-                    cx.store(&[&[o.clone(), i.clone()], &taps[..]].concat(), Expr::Reg(w));
-                }
-            }
+            let span = self.tile.span();
+            let load = |cx: &mut LowerCx<'_>, k: usize, l: usize| {
+                let one = |s: usize| {
+                    let part = [Affine::k(s as i64), op.clone(), ip.clone(), Affine::k((span * k + l) as i64)];
+                    let within = [ob_at.clone(), ib_at.clone(), il_at.clone(), ol_at.clone()];
+                    cx.load(0, &[&part[..], &within[..]].concat())
+                };
+                (1..sums).fold(one(0), |sum, s| sum + one(s))
+            };
+            self.tile.both(cx, span, Tile::fold_rule, load, |cx, k, l, w| {
+                let taps = [self.tap(k), self.tap(l)].map(|t| Affine::k(t as i64));
+                cx.store(&[&[o.clone(), i.clone()], &taps[..]].concat(), Expr::Reg(w));
+            });
         });
     }
 
@@ -143,14 +141,4 @@ impl OpRules for WinogradFold {
     fn field(&self, _input: usize, _inputs: &[&TensorTy], _out: &TensorTy) -> Vec<Field> {
         Vec::new()
     }
-}
-
-/// One axis of `G'`.
-fn rule(cx: &mut LowerCx<'_>, m: [Reg; 4]) -> [Reg; 3] {
-    let [a, b, c, d] = m.map(Expr::Reg);
-    let sum = cx.b.let_((b.clone() + c.clone()) * 0.5.into());
-    let first = cx.b.let_(a + Expr::Reg(sum));
-    let middle = cx.b.let_((b - c) * 0.5.into());
-    let last = cx.b.let_(Expr::Reg(sum) + d);
-    [first, middle, last]
 }

@@ -1,16 +1,18 @@
-//! The gradient by the weight of a convolution with kernels of 3x3 and steps of 1, by minimal filtering F(3x3, 2x2): the transpose of
-//! [`super::winograd`] by its weight (Winograd 1980; Lavin & Gray 2016, section 4.1). Each 2x2 tile `z` of gradients by the
-//! output and the 4x4 tile `d` of inputs under it add to 16 numbers per pair of maps, where the definition adds 36 products:
+//! The gradient by the weight of a convolution with kernels of 3x3 and steps of 1, by minimal filtering F(3x3, m x m): the transpose of
+//! [`super::winograd`] by its weight (Winograd 1980; Lavin & Gray 2016, section 4.1). Each `m x m` tile `z` of gradients by the
+//! output and the tile `d` of inputs under it, two longer, add to 16 or 36 numbers per pair of maps, where the definition adds 36
+//! or 144 products:
 //!
 //! `m[o, i] = Σ_tiles (A z_o A') * (B' d_i B)`, of which [`super::winograd_fold`] makes `dw = G' m G`,
 //!
-//! with the matrices of [`super::winograd`] and [`super::winograd_weight`]. `m` lies in blocks as the nest makes it,
-//! `[s, op, ip, t, ob, ib, il, ol]`: partial sums `s`, parts of output and input maps, `t = 4 * row + column`, then maps within
-//! a part. Only a pass makes it.
+//! with the matrices of [`super::minimal`]. `m` lies in blocks as the nest makes it,
+//! `[s, op, ip, t, ob, ib, il, ol]`: partial sums `s`, parts of output and input maps, the numbers of a tile row by row, then maps
+//! within a part. Only a pass makes it.
 
 use super::args::{Attr, Attrs};
 use super::case::{Case, act};
 use super::lower::{LowerCx, ScalarFn, Want, Wants};
+use super::minimal::Tile;
 use super::role::Role;
 use super::vjp::{Applied, Emit, NotDifferentiable, Pulled};
 use super::winograd_fold::WinogradFold;
@@ -27,6 +29,8 @@ const TILES_MIN: usize = 32;
 /// See the module. Inputs: `x`, and `dy`, the gradient by the layer's output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WinogradGrad {
+    /// The gradients by outputs that are taken together.
+    pub tile: Tile,
     /// Zeros before the input on each axis.
     pub lo: [usize; 2],
 }
@@ -39,11 +43,11 @@ pub struct Said {
     pub fold: WinogradFold,
 }
 
-/// How `op` on `x` and `dy` can be computed so.
+/// How `op` on `x` and `dy` can be computed in tiles of this size.
 ///
 /// # Errors
 /// The reason why it cannot, in a few words.
-pub fn of(op: &Op, x: &TensorTy, dy: &TensorTy) -> Result<Said, String> {
+pub fn of(op: &Op, x: &TensorTy, dy: &TensorTy, tile: Tile) -> Result<Said, String> {
     let Op::ConvGrad(op) = op else { return Err("it is for gradients by weights".into()) };
     let geometry = &op.geometry;
     if x.rank() != 2 || geometry.share != Share::All || geometry.links != Linking::Dense {
@@ -53,25 +57,26 @@ pub fn of(op: &Op, x: &TensorTy, dy: &TensorTy) -> Result<Said, String> {
     if !windows.iter().all(|w| w.kernel == 3 && w.stride == 1 && w.dilation == 1 && w.lo <= 2) {
         return Err("it is for kernels of 3x3 with stride and dilation 1 and padding up to 2".into());
     }
-    if Cut::of(x, dy).is_none() {
+    if Cut::of(tile, x, dy).is_none() {
         let maps = format!("its {} and {} maps", x.c(), dy.c());
         return Err(format!("{maps} are no multiples of 16, or buffers for them would be too large"));
     }
-    let sums = WinogradGrad { lo: [windows[0].lo, windows[1].lo] };
-    Ok(Said { sums, fold: WinogradFold { flip: geometry.flip } })
+    let sums = WinogradGrad { tile, lo: [windows[0].lo, windows[1].lo] };
+    Ok(Said { sums, fold: WinogradFold { tile, flip: geometry.flip } })
 }
 
-/// Whether it is likely to be faster than the definition, by a rule.
+/// The tile with which it is likely to be faster than the definition, by a rule.
 ///
 /// # Errors
-/// The reason why not, in a few words.
-pub fn pays(op: &Op, x: &TensorTy, dy: &TensorTy) -> Result<(), String> {
-    of(op, x, dy)?;
+/// The reason why there is none, in a few words.
+pub fn pays(op: &Op, x: &TensorTy, dy: &TensorTy) -> Result<Tile, String> {
+    of(op, x, dy, Tile::Two)?;
     let tiles = dy.n() * dy.grid_dims().iter().map(|e| e.div_ceil(2)).product::<usize>();
     if tiles < TILES_MIN {
         return Err(format!("{tiles} tiles of 2x2 are too few to make a weight of 9 from 16 elements a pair for"));
     }
-    Ok(())
+    let cycles = |tile| Cut::of(tile, x, dy).map_or(f64::INFINITY, |cut| cut.cycles());
+    Ok(if cycles(Tile::Four) < cycles(Tile::Two) { Tile::Four } else { Tile::Two })
 }
 
 impl WinogradGrad {
@@ -90,24 +95,29 @@ impl WinogradGrad {
         if lo.iter().any(|l| *l > 2) {
             return Err("attribute `lo` is more than 2".into());
         }
-        Ok(Self { lo })
+        Ok(Self { tile: Tile::of(attrs.size("tile")?)?, lo })
     }
 
     /// Test cases.
     pub fn cases() -> Vec<Case> {
         let case = |name: &str, (n, c, o): (usize, usize, usize), grid: [usize; 2], lo: [usize; 2], size: [usize; 2]| {
             let of = |c, size: [usize; 2]| act(n, c, &[("h", size[0]), ("w", size[1])]);
-            Case::new(name, Self { lo }, vec![of(c, grid), of(o, size)])
+            let inputs = vec![of(c, grid), of(o, size)];
+            Tile::ALL.map(|tile| {
+                let name = format!("{name}, {}", tile.gradient());
+                Case::new(&name, Self { tile, lo }, inputs.clone())
+            })
         };
-        vec![
-            case("even", (1, 16, 16), [8, 12], [1, 1], [8, 12]),
-            case("odd", (3, 32, 16), [7, 5], [1, 1], [7, 5]),
-            case("valid", (2, 16, 48), [12, 9], [0, 0], [10, 7]),
-            case("full", (1, 16, 32), [5, 5], [2, 2], [7, 7]),
-            case("parts", (2, 128, 144), [8, 6], [1, 1], [8, 6]),
+        let all = [
+            case("even", (1, 16, 16), [16, 16], [1, 1], [16, 16]),
+            case("odd", (4, 32, 16), [7, 5], [1, 1], [7, 5]),
+            case("valid", (3, 16, 48), [12, 9], [0, 0], [10, 7]),
+            case("full", (4, 16, 32), [5, 5], [2, 2], [7, 7]),
+            case("parts", (4, 128, 144), [8, 6], [1, 1], [8, 6]),
             case("bands", (8, 32, 32), [26, 20], [1, 0], [26, 18]),
             case("wide", (1, 32, 64), [3, 600], [1, 1], [3, 600]),
-        ]
+        ];
+        all.into_iter().flatten().collect()
     }
 }
 
@@ -117,14 +127,16 @@ impl OpRules for WinogradGrad {
     }
 
     fn attrs(&self) -> Attrs {
-        Attrs::default().with("lo", Attr::Ints(self.lo.iter().map(|e| *e as i64).collect()))
+        Attrs::default()
+            .with("tile", Attr::Int(self.tile.outputs() as i64))
+            .with("lo", Attr::Ints(self.lo.iter().map(|e| *e as i64).collect()))
     }
 
     fn infer(&self, inputs: &[&TensorTy]) -> Result<Inferred, OpError> {
         let (x, dy) = (inputs[0], inputs[1]);
         let grids = x.rank() == 2 && dy.rank() == 2 && x.n() == dy.n();
         let near = |d: usize| dy.grid_dims()[d] <= x.grid_dims()[d] + self.lo[d] + 2;
-        let cut = if grids && near(0) && near(1) { Cut::of(x, dy) } else { None };
+        let cut = if grids && near(0) && near(1) { Cut::of(self.tile, x, dy) } else { None };
         let Some(cut) = cut else {
             let message = format!("`winograd_grad` does not fit {x} and {dy}");
             return Err(OpError::new(codes::E0206, message).at(At::Input(1)));
@@ -140,9 +152,8 @@ impl OpRules for WinogradGrad {
     }
 
     fn reference(&self, inputs: &[&Array], out: &TensorTy) -> Array {
-        const B: [[f64; 4]; 4] =
-            [[1.0, 0.0, -1.0, 0.0], [0.0, 1.0, 1.0, 0.0], [0.0, -1.0, 1.0, 0.0], [0.0, 1.0, 0.0, -1.0]];
-        const A: [[f64; 2]; 4] = [[1.0, 0.0], [1.0, 1.0], [1.0, -1.0], [0.0, -1.0]];
+        let (b, a) = (self.tile.input(), self.tile.output());
+        let (m, span) = (self.tile.outputs(), self.tile.span());
         let (x, dy) = (inputs[0], inputs[1]);
         let pixel = |from: &Array, n: usize, c: usize, h: i64, w: i64| -> f64 {
             let inside = |p: i64, extent: usize| (0..extent as i64).contains(&p);
@@ -158,21 +169,21 @@ impl OpRules for WinogradGrad {
         let mut sums = Array::zeros(out.dims());
         for n in 0..x.dims[0] {
             let group = n * groups / x.dims[0];
-            for (th, tw) in (0..dy.dims[2].div_ceil(2)).flat_map(|h| (0..dy.dims[3].div_ceil(2)).map(move |w| (h, w))) {
+            for (th, tw) in (0..dy.dims[2].div_ceil(m)).flat_map(|h| (0..dy.dims[3].div_ceil(m)).map(move |w| (h, w))) {
                 let tile = |from: &Array, map: usize, lo: [usize; 2], (k, l): (usize, usize)| {
-                    let at = |t: usize, k: usize, lo: usize| (2 * t + k) as i64 - lo as i64;
+                    let at = |t: usize, k: usize, lo: usize| (m * t + k) as i64 - lo as i64;
                     pixel(from, n, map, at(th, k, lo[0]), at(tw, l, lo[1]))
                 };
-                for (a, b) in pairs(4) {
+                for (p, q) in pairs(span) {
                     let spread: Vec<f64> = (0..c)
-                        .map(|i| pairs(4).map(|(k, l)| B[a][k] * B[b][l] * tile(x, i, self.lo, (k, l))).sum())
+                        .map(|i| pairs(span).map(|(k, l)| b[p][k] * b[q][l] * tile(x, i, self.lo, (k, l))).sum())
                         .collect();
                     for map in 0..o {
-                        let z: f64 = pairs(2).map(|(k, l)| A[a][k] * A[b][l] * tile(dy, map, [0, 0], (k, l))).sum();
+                        let z: f64 = pairs(m).map(|(k, l)| a[k][p] * a[l][q] * tile(dy, map, [0, 0], (k, l))).sum();
                         for (i, d) in spread.iter().enumerate() {
                             let (part, block, lane) = (map / (ob * ol), map / ol % ob, map % ol);
                             let at =
-                                [group, part, i / (ib * il), a * 4 + b, block, i / il % ib, i % il, lane];
+                                [group, part, i / (ib * il), p * span + q, block, i / il % ib, i % il, lane];
                             let at = sums.offset(&at);
                             sums.data[at] += z * d;
                         }
@@ -190,10 +201,10 @@ impl OpRules for WinogradGrad {
     fn wants(&self, inputs: &[&TensorTy], _out: &TensorTy) -> Wants {
         let (x, dy) = (inputs[0], inputs[1]);
         let mut wants = Wants::any(2);
-        if let Some(cut) = Cut::of(x, dy) {
+        if let Some(cut) = Cut::of(self.tile, x, dy) {
             let tiles = cut.reach();
             let halo = |first: [usize; 2], grid: &[usize], over: usize| -> Want {
-                let axis = |d: usize| (first[d], (2 * tiles[d] + over).saturating_sub(first[d] + grid[d]));
+                let axis = |d: usize| (first[d], (self.tile.outputs() * tiles[d] + over).saturating_sub(first[d] + grid[d]));
                 Want::Channels(vec![(0, 0), (0, 0), axis(0), axis(1)])
             };
             wants.inputs = vec![halo(self.lo, x.grid_dims(), 2), halo([0, 0], dy.grid_dims(), 0)];

@@ -2,14 +2,15 @@
 //! their maps are added up.
 //!
 //! In: the checked operation. Out: loops over partial sums and parts of the maps, which may run at once; in each, chunk after
-//! chunk, the transformed inputs, the transformed gradients, and 16 products of matrices, added to what was summed before. Parts
+//! chunk, the transformed inputs, the transformed gradients, and a product of matrices for each number of a tile, added to what was summed before. Parts
 //! are small enough for sums and buffers to stay in the nearer caches together. Everything is cut by shape alone.
 
 use super::conv_nest::serial;
 use super::lower::LowerCx;
+use super::minimal::Tile;
 use super::winograd_grad::WinogradGrad;
-use super::winograd_nest::{ELEMENTS_MAX, input_rule};
-use crate::loops::{Affine, Buf, Expr, LoopKind, Reg};
+use super::winograd_nest::ELEMENTS_MAX;
+use crate::loops::{Affine, Buf, Expr, LoopKind};
 use crate::tensor::ty::TensorTy;
 
 /// Channels side by side.
@@ -24,8 +25,18 @@ const SUMS_MAX: usize = 8;
 /// What of the nearer caches sums and buffers may fill, in bytes.
 const NEAR: usize = 800_000;
 
+/// Most tiles of one chain where tiles are large: what larger constants lose in rounding, shorter chains win back. With fewer tiles
+/// in all than the second they would not.
+const CHAIN_MAX: usize = 128;
+const FOUR_MIN: usize = 16;
+
 /// Cycles of a transform of one tile of 16 maps: of the input, of the gradient.
-const SPREAD: [f64; 2] = [85.0, 70.0];
+fn spread(tile: Tile) -> [f64; 2] {
+    match tile {
+        Tile::Two => [85.0, 70.0],
+        Tile::Four => [220.0, 190.0],
+    }
+}
 
 /// Bytes of the sums that are added to in a cycle.
 const RATE: f64 = 24.0;
@@ -33,9 +44,13 @@ const RATE: f64 = 24.0;
 /// Bytes of the sums that are read back in a cycle when they are folded.
 const FOLDED: f64 = 6.0;
 
+/// Sums of more bytes do not stay in the caches until they are folded.
+const FAR: f64 = 8e6;
+
 /// How maps are cut into parts, samples into partial sums, and the tiles of a partial sum into chunks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cut {
+    tile: Tile,
     /// Input and output maps of a part.
     part: [usize; 2],
     /// How many parts there are.
@@ -50,10 +65,13 @@ pub(super) struct Cut {
 
 impl Cut {
     /// The cut of least cost by a rough model: transforms, repeated for each part, and what is added to the sums.
-    pub(super) fn of(x: &TensorTy, dy: &TensorTy) -> Option<Self> {
+    pub(super) fn of(tile: Tile, x: &TensorTy, dy: &TensorTy) -> Option<Self> {
         let (n, maps) = (x.n(), [x.c(), dy.c()]);
-        let tiles = [dy.grid_dims()[0].div_ceil(2), dy.grid_dims()[1].div_ceil(2)];
+        let tiles = [0, 1].map(|axis| dy.grid_dims()[axis].div_ceil(tile.outputs()));
         if n == 0 || tiles.contains(&0) || maps.iter().any(|m| *m == 0 || !m.is_multiple_of(LANES)) {
+            return None;
+        }
+        if tile == Tile::Four && n.saturating_mul(tiles[0]).saturating_mul(tiles[1]) < FOUR_MIN {
             return None;
         }
         let parts =
@@ -62,9 +80,9 @@ impl Cut {
         for part in parts(maps[0]).flat_map(|i| parts(maps[1]).map(move |o| [i, o])) {
             let parts = [maps[0] / part[0], maps[1] / part[1]];
             for sums in (1..=SUMS_MAX.min(n)).filter(|s| n.is_multiple_of(*s)) {
-                let Some((chunk, chunks)) = chunk(n / sums, tiles, part) else { continue };
-                let cut = Self { part, parts, sums, chunk, chunks };
-                let cost = cut.cost();
+                let Some((chunk, chunks)) = chunk(tile, n / sums, tiles, part) else { continue };
+                let cut = Self { tile, part, parts, sums, chunk, chunks };
+                let cost = cut.cycles();
                 if cut.elements().is_none_or(|e| e > ELEMENTS_MAX) {
                     continue;
                 }
@@ -77,12 +95,18 @@ impl Cut {
     }
 
     /// Cycles, roughly.
-    fn cost(&self) -> f64 {
-        let products = (self.part[0] * self.part[1]) as f64;
-        let spread = (SPREAD[0] * self.part[0] as f64 + SPREAD[1] * self.part[1] as f64) / LANES as f64;
+    pub(super) fn cycles(&self) -> f64 {
+        let numbers = self.tile.numbers() as f64;
+        let pairs = (self.part[0] * self.part[1]) as f64;
+        let products = numbers / LANES as f64 * pairs;
+        let [x, dy] = spread(self.tile);
+        let spread = (x * self.part[0] as f64 + dy * self.part[1] as f64) / LANES as f64;
         let groups = (self.sums * self.parts[0] * self.parts[1]) as f64;
-        let chunk = self.held() as f64 * (products + spread) + 2.0 * 64.0 * products / RATE + 2000.0;
-        let all = self.chunks.iter().product::<usize>() as f64 * chunk + 64.0 * products / FOLDED;
+        let bytes = 4.0 * numbers * pairs;
+        let chunk = self.held() as f64 * (products + spread) + 2.0 * bytes / RATE + 2000.0;
+        // Sums that leave the caches are written and read through memory.
+        let folded = if groups * bytes > FAR { 2.0 } else { 1.0 };
+        let all = self.chunks.iter().product::<usize>() as f64 * chunk + folded * bytes / FOLDED;
         // The longest of the outer loops is shared out.
         let unshared = match self.sums.max(self.parts[0]).max(self.parts[1]) {
             1 => 1.5,
@@ -96,7 +120,7 @@ impl Cut {
     /// Elements of all buffers together, one pair for each partial sum and part.
     fn elements(&self) -> Option<usize> {
         let groups = self.sums.checked_mul(self.parts[0])?.checked_mul(self.parts[1])?;
-        groups.checked_mul(16 * (self.part[0] + self.part[1]))?.checked_mul(self.held() | 1)
+        groups.checked_mul(self.tile.numbers() * (self.part[0] + self.part[1]))?.checked_mul(self.held() | 1)
     }
 
     /// The dimensions of all sums.
@@ -106,7 +130,7 @@ impl Cut {
             ("s", self.sums),
             ("op", self.parts[1]),
             ("ip", self.parts[0]),
-            ("t", 16),
+            ("t", self.tile.numbers()),
             ("ob", o / LANES),
             ("ib", i / LANES),
             ("il", LANES),
@@ -114,7 +138,7 @@ impl Cut {
         ]
     }
 
-    /// Tiles of a chunk. In buffers there is room for an odd number, so that the 16 numbers of a tile lie in different sets of the
+    /// Tiles of a chunk. In buffers there is room for an odd number, so that the numbers of a tile lie in different sets of the
     /// nearest cache.
     fn held(&self) -> usize {
         self.chunk.iter().product()
@@ -127,8 +151,18 @@ impl Cut {
 }
 
 /// Samples, rows and columns of tiles that are summed at once for a part of the maps, and how many such chunks there are.
-fn chunk(samples: usize, tiles: [usize; 2], part: [usize; 2]) -> Option<([usize; 3], [usize; 3])> {
-    let most = NEAR.checked_sub(64 * part[0] * part[1])? / (64 * (part[0] + part[1]));
+fn chunk(
+    tile: Tile,
+    samples: usize,
+    tiles: [usize; 2],
+    part: [usize; 2],
+) -> Option<([usize; 3], [usize; 3])> {
+    let number = 4 * tile.numbers();
+    let fits = NEAR.checked_sub(number * part[0] * part[1])? / (number * (part[0] + part[1]));
+    let most = match tile {
+        Tile::Two => fits,
+        Tile::Four => fits.min(CHAIN_MAX),
+    };
     let width = (1..=most.min(tiles[1])).rev().find(|w| tiles[1].is_multiple_of(*w))?;
     // Rows below the output are lost work.
     let rows = |most: usize| {
@@ -144,16 +178,25 @@ fn chunk(samples: usize, tiles: [usize; 2], part: [usize; 2]) -> Option<([usize;
 
 /// Writes the loops.
 pub(super) fn lower(cx: &mut LowerCx<'_>, op: &WinogradGrad) {
-    let cut = Cut::of(cx.input(0), cx.input(1)).expect("the shape rule accepted these types");
+    let cut = Cut::of(op.tile, cx.input(0), cx.input(1)).expect("the shape rule accepted these types");
     let outer = [("s", cut.sums), ("op", cut.parts[1]), ("ip", cut.parts[0])];
     let buffer = |part: usize| {
-        let own = [("b", part / LANES), ("t", 16), ("p", cut.held() | 1), ("l", LANES)];
+        let own = [("b", part / LANES), ("t", op.tile.numbers()), ("p", cut.held() | 1), ("l", LANES)];
         [&outer[..], &own[..]].concat()
     };
     let (x, dy) = (cx.scratch("x", &buffer(cut.part[0])), cx.scratch("dy", &buffer(cut.part[1])));
     let all = cut.sums();
+    // Sums of one chunk are stored as they are, those of several gathered.
+    let gathered = cut.chunks != [1, 1, 1];
     cx.nested(LoopKind::Free, &outer, |cx, v| {
         let group = [v[0], v[1], v[2]].map(Affine::from);
+        if !gathered {
+            let place = Place::of(&cut, &group, &[Affine::k(0), Affine::k(0), Affine::k(0)]);
+            spread_input(cx, op, &cut, &place, x);
+            spread_gradient(cx, op, &cut, &place, dy);
+            multiply(cx, &cut, &place, [x, dy], gathered);
+            return;
+        }
         cx.nested(LoopKind::Free, &all[3..], |cx, v| {
             let at: Vec<Affine> = group.iter().cloned().chain(v.iter().map(|v| Affine::from(*v))).collect();
             cx.keep(&at, 0.0);
@@ -166,8 +209,8 @@ pub(super) fn lower(cx: &mut LowerCx<'_>, op: &WinogradGrad) {
         serial(cx, &turns, |cx, turn| {
             let place = Place::of(&cut, &group, turn);
             spread_input(cx, op, &cut, &place, x);
-            spread_gradient(cx, &cut, &place, dy);
-            multiply(cx, &cut, &place, [x, dy]);
+            spread_gradient(cx, op, &cut, &place, dy);
+            multiply(cx, &cut, &place, [x, dy], gathered);
         });
         if cx.has_followers() {
             cx.nested(LoopKind::Free, &all[3..], |cx, v| {
@@ -199,26 +242,26 @@ impl Place {
     }
 
     /// Sample, and the first row and column that a tile of the chunk covers.
-    fn corner(&self, tile: &[Affine; 3]) -> [Affine; 3] {
+    fn corner(&self, tile: &[Affine; 3], size: i64) -> [Affine; 3] {
         let of = |axis: usize| &self.first[axis] + &tile[axis];
-        [of(0), &of(1) * 2, &of(2) * 2]
+        [of(0), &of(1) * size, &of(2) * size]
     }
 }
 
 /// A tile of one map.
-struct Tile {
+struct At {
     /// Sample, first row, first column.
     corner: [Affine; 3],
     channel: Affine,
 }
 
-/// Independent loops over the tiles of a chunk and the maps of a part; `body` gets a tile and the places of its 16 numbers.
+/// Independent loops over the tiles of a chunk and the maps of a part; `body` gets a tile and the places of its numbers.
 fn tiles(
     cx: &mut LowerCx<'_>,
     cut: &Cut,
     place: &Place,
     axis: usize,
-    body: impl FnOnce(&mut LowerCx<'_>, &Tile, &dyn Fn(i64) -> Vec<Affine>),
+    body: impl FnOnce(&mut LowerCx<'_>, &At, &dyn Fn(usize) -> Vec<Affine>),
 ) {
     let [n, h, w] = cut.chunk;
     let part = cut.part[axis];
@@ -228,62 +271,44 @@ fn tiles(
         let [block, sample, row, column, lane] = [v[0], v[1], v[2], v[3], v[4]].map(Affine::from);
         let channel = &(&first + &(&block * LANES as i64)) + &lane;
         let p = &(&(&sample * (h * w) as i64) + &(&row * w as i64)) + &column;
-        let tile = Tile { corner: place.corner(&[sample, row, column]), channel };
-        body(cx, &tile, &|t| place.within(&[block.clone(), Affine::k(t), p.clone(), lane.clone()]));
+        let size = cut.tile.outputs() as i64;
+        let tile = At { corner: place.corner(&[sample, row, column], size), channel };
+        let numbers = |t: usize| place.within(&[block.clone(), Affine::k(t as i64), p.clone(), lane.clone()]);
+        body(cx, &tile, &numbers);
     });
 }
 
 /// `B' d B` of every tile and input map.
 fn spread_input(cx: &mut LowerCx<'_>, op: &WinogradGrad, cut: &Cut, place: &Place, to: Buf) {
+    let span = op.tile.span();
     tiles(cx, cut, place, 0, |cx, tile, at| {
         let [n, row, column] = &tile.corner;
-        let mut columns: Vec<[Reg; 4]> = Vec::new();
-        for j in 0..4 {
-            let d = [0, 1, 2, 3].map(|i: i64| {
-                let (h, w) = (row.offset(i - op.lo[0] as i64), column.offset(j - op.lo[1] as i64));
-                let load = cx.load(0, &[n.clone(), tile.channel.clone(), h, w]);
-                cx.b.let_(load)
-            });
-            columns.push(input_rule(d).map(|e| cx.b.let_(e)));
-        }
-        for i in 0..4 {
-            let row = [0, 1, 2, 3].map(|j: usize| columns[j][i]);
-            for (j, e) in input_rule(row).into_iter().enumerate() {
-                cx.b.store(to, &at((4 * i + j) as i64), e);
-            }
-        }
+        let load = |cx: &mut LowerCx<'_>, i: usize, j: usize| {
+            let (h, w) = (row.offset(i as i64 - op.lo[0] as i64), column.offset(j as i64 - op.lo[1] as i64));
+            cx.load(0, &[n.clone(), tile.channel.clone(), h, w])
+        };
+        op.tile.both(cx, span, Tile::input_rule, load, |cx, i, j, value| {
+            cx.b.store(to, &at(span * i + j), Expr::Reg(value));
+        });
     });
 }
 
 /// `A z A'` of every tile and output map.
-fn spread_gradient(cx: &mut LowerCx<'_>, cut: &Cut, place: &Place, to: Buf) {
+fn spread_gradient(cx: &mut LowerCx<'_>, op: &WinogradGrad, cut: &Cut, place: &Place, to: Buf) {
+    let span = op.tile.span();
     tiles(cx, cut, place, 1, |cx, tile, at| {
         let [n, row, column] = &tile.corner;
-        let mut columns: Vec<[Reg; 4]> = Vec::new();
-        for j in 0..2 {
-            let z = [0, 1].map(|i: i64| {
-                let load = cx.load(1, &[n.clone(), tile.channel.clone(), row.offset(i), column.offset(j)]);
-                cx.b.let_(load)
-            });
-            columns.push(gradient_rule(z).map(|e| cx.b.let_(e)));
-        }
-        for i in 0..4 {
-            let row = [0, 1].map(|j: usize| columns[j][i]);
-            for (j, e) in gradient_rule(row).into_iter().enumerate() {
-                cx.b.store(to, &at((4 * i + j) as i64), e);
-            }
-        }
+        let load = |cx: &mut LowerCx<'_>, i: usize, j: usize| {
+            cx.load(1, &[n.clone(), tile.channel.clone(), row.offset(i as i64), column.offset(j as i64)])
+        };
+        op.tile.both(cx, op.tile.outputs(), Tile::gradient_rule, load, |cx, i, j, value| {
+            cx.b.store(to, &at(span * i + j), Expr::Reg(value));
+        });
     });
 }
 
-/// One axis of `A`.
-fn gradient_rule(z: [Reg; 2]) -> [Expr; 4] {
-    let [a, b] = z.map(Expr::Reg);
-    [a.clone(), a.clone() + b.clone(), a - b.clone(), Expr::from(0.0) - b]
-}
-
-/// The 16 products of matrices, added to the sums.
-fn multiply(cx: &mut LowerCx<'_>, cut: &Cut, place: &Place, [x, dy]: [Buf; 2]) {
+/// The products of matrices, stored or added to the sums.
+fn multiply(cx: &mut LowerCx<'_>, cut: &Cut, place: &Place, [x, dy]: [Buf; 2], gathered: bool) {
     let within = [("p".to_owned(), cut.held())];
     let all = cut.sums();
     cx.nested(LoopKind::Free, &all[3..], |cx, v| {
@@ -297,14 +322,18 @@ fn multiply(cx: &mut LowerCx<'_>, cut: &Cut, place: &Place, [x, dy]: [Buf; 2]) {
             cx.b.set(sum, product);
         });
         let at = place.within(&[t.clone(), ob, ib, il, ol]);
-        let total = cx.kept(&at) + Expr::Reg(sum);
-        cx.keep(&at, total);
+        if gathered {
+            let total = cx.kept(&at) + Expr::Reg(sum);
+            cx.keep(&at, total);
+        } else {
+            cx.store(&at, Expr::Reg(sum));
+        }
     });
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Cut;
+    use super::{Cut, Tile};
     use crate::ops::case::act;
 
     #[test]
@@ -318,15 +347,23 @@ mod tests {
             (2, 16, 16, 3, 4000),
         ] {
             let (x, dy) = (act(n, c, &[("h", h), ("w", w)]), act(n, o, &[("h", h), ("w", w)]));
-            let cut = Cut::of(&x, &dy).expect("a cut");
-            assert_eq!([cut.part[0] * cut.parts[0], cut.part[1] * cut.parts[1]], [c, o], "{cut:?}");
-            assert_eq!(cut.sums * cut.chunk[0] * cut.chunks[0], n, "{cut:?}");
-            let [rows, columns] = cut.reach();
-            assert!(rows >= h.div_ceil(2) && rows - cut.chunk[1] < h.div_ceil(2), "{cut:?}");
-            assert_eq!(columns, w.div_ceil(2), "{cut:?}");
+            for tile in Tile::ALL {
+                let cut = Cut::of(tile, &x, &dy).expect("a cut");
+                let m = tile.outputs();
+                assert_eq!([cut.part[0] * cut.parts[0], cut.part[1] * cut.parts[1]], [c, o], "{cut:?}");
+                assert_eq!(cut.sums * cut.chunk[0] * cut.chunks[0], n, "{cut:?}");
+                let [rows, columns] = cut.reach();
+                assert!(rows >= h.div_ceil(m) && rows - cut.chunk[1] < h.div_ceil(m), "{cut:?}");
+                assert_eq!(columns, w.div_ceil(m), "{cut:?}");
+            }
         }
         let many = act(1, 1 << 14, &[("h", 32), ("w", 32)]);
-        assert_eq!(Cut::of(&many, &many), None, "its buffers would take gigabytes");
-        assert_eq!(Cut::of(&act(1, 8, &[("h", 8), ("w", 8)]), &act(1, 16, &[("h", 8), ("w", 8)])), None);
+        let few = act(1, 64, &[("h", 12), ("w", 16)]);
+        assert_eq!(Cut::of(Tile::Four, &few, &few), None, "12 tiles round worse than the definition");
+        assert_eq!(Cut::of(Tile::Two, &many, &many), None, "its buffers would take gigabytes");
+        assert_eq!(
+            Cut::of(Tile::Two, &act(1, 8, &[("h", 8), ("w", 8)]), &act(1, 16, &[("h", 8), ("w", 8)])),
+            None
+        );
     }
 }

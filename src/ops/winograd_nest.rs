@@ -1,11 +1,13 @@
 //! The nest of [`Winograd`]: a band of tiles at a time, so that transformed inputs and products stay in the cache.
 //!
-//! In: the checked operation. Out: loops over groups of bands that may run at once; for each band the transformed input, then 16
-//! products of matrices, then the outputs. Each group has buffers of its own, which its bands use one after another. The
-//! bands are cut by shape alone, and no sum depends on them.
+//! In: the checked operation. Out: loops over groups of bands that may run at once; for each band the transformed input, then
+//! a product of matrices for each number of a tile, then the outputs. Each group has buffers of its own, which its bands use one
+//! after another. The bands are cut by shape alone, and no sum depends on them. Where tiles are large, sums over input maps
+//! are made of short chains: what larger constants lose in rounding, shorter chains win back.
 
 use super::conv_nest::{guard, serial};
 use super::lower::LowerCx;
+use super::minimal::Tile;
 use super::winograd::Winograd;
 use crate::loops::{Affine, Buf, Expr, LoopKind, Reg};
 
@@ -18,15 +20,38 @@ pub(super) const ELEMENTS_MAX: usize = 1 << 26;
 /// What of the nearer caches a band may fill, in bytes.
 const NEAR: f64 = 640e3;
 
-/// A transformed weight of more bytes comes from afar for each band.
-const WEIGHT_NEAR: f64 = 256e3;
+/// Transformed weights of more bytes come from afar for each band; of more bytes yet, from memory.
+const WEIGHT_NEAR: [f64; 2] = [256e3, 8e6];
 
-/// Bytes that come from afar in a cycle.
-const RATE: f64 = 16.0;
+/// Bytes that come in a cycle from the farther cache, and from memory.
+const RATE: [f64; 2] = [16.0, 6.0];
+
+/// Most tiles of a band that holds several samples.
+const HELD_MAX: usize = 64;
+
+/// Below so many input maps tiles of 4x4 outputs round worse than the definition, however short the chains.
+const FOUR_MIN: usize = 64;
+
+/// Blocks of input maps that a chain has at most, for few and for many maps, and from how many maps on these are many.
+const CHAIN_MAX: [usize; 2] = [2, 4];
+const MANY: usize = 128;
+
+/// Into how many blocks of input maps sums are cut. `None` where the rounding of `tile` would be worse than twice the definition's.
+fn chain(tile: Tile, c: usize) -> Option<usize> {
+    let blocks = c / Cut::LANES;
+    match tile {
+        Tile::Two => Some(blocks),
+        Tile::Four if c < FOUR_MIN => None,
+        Tile::Four => (2..=CHAIN_MAX[usize::from(c >= MANY)]).rev().find(|k| blocks.is_multiple_of(*k)),
+    }
+}
 
 /// How tiles are cut into bands, and bands into groups.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Cut {
+    tile: Tile,
+    /// Blocks of input maps that are summed in one chain.
+    chain: usize,
     /// Tiles of a row of a band.
     width: usize,
     /// Into how many equal parts rows are cut.
@@ -35,65 +60,109 @@ pub(super) struct Cut {
     band: usize,
     /// Bands of a sample, side by side counted as one; the last may reach below the output.
     bands: usize,
+    /// Samples of a band.
+    held: usize,
     /// Groups: of samples if there are several, else of bands, else of output channels.
     groups: usize,
     /// Into how many parts the groups cut the output channels.
     parts: usize,
-    /// Samples in a group.
+    /// Turns of a group over its samples.
     samples: usize,
-    /// Bands in a group, for each of its samples.
+    /// Bands in a group, for each of those turns.
     turns: usize,
+    /// Cycles of the whole, roughly.
+    cycles: f64,
 }
 
 impl Cut {
     /// Channels side by side.
     pub(super) const LANES: usize = 16;
 
-    /// The cut of least cost by a rough model: what is fetched from afar, and rows below the output.
-    pub(super) fn of(n: usize, c: usize, o: usize, size: [usize; 2]) -> Option<Self> {
-        let [height, row] = size.map(|e| e.div_ceil(2));
-        let maps = c.checked_add(o)?;
-        if n == 0
-            || height == 0
-            || row == 0
-            || !c.is_multiple_of(Self::LANES)
-            || !o.is_multiple_of(Self::LANES)
-            || c == 0
-            || o == 0
-        {
+    /// The cut of least cost by a rough model: products, transforms, what is fetched from afar, and rows below the output.
+    pub(super) fn of(tile: Tile, n: usize, c: usize, o: usize, size: [usize; 2]) -> Option<Self> {
+        let [height, row] = size.map(|e| e.div_ceil(tile.outputs()));
+        let apart = |maps: usize| maps == 0 || !maps.is_multiple_of(Self::LANES);
+        if n == 0 || height == 0 || row == 0 || apart(c) || apart(o) {
             return None;
         }
-        let cost = |(band, columns): (usize, usize), parts: usize| -> f64 {
-            let width = row / columns;
-            let bands = (height.div_ceil(band) * columns) as f64;
-            let tiles = (band * width) as f64;
-            let bytes = tiles * 64.0 * maps as f64;
-            let weight = 64.0 * c as f64 * o as f64;
-            let products = (tiles / 14.0).ceil() * 14.0 * c as f64 * o as f64;
-            let spread = 3.0 * tiles * (parts - 1) as f64 * c as f64;
-            let afar = if bytes > NEAR { 2.0 * bytes } else { 0.0 }
-                + if weight > WEIGHT_NEAR { weight } else { 0.0 };
-            bands * (products + spread + afar / RATE + 200.0)
+        let chain = chain(tile, c)?;
+        // Whole rows where several fit, else parts of one row; whole samples where they are small.
+        let whole = (1..=height).map(|band| (1, band, 1));
+        let columns = (2..=row).filter(|c| row.is_multiple_of(*c)).map(|columns| (1, 1, columns));
+        let most = HELD_MAX / height.saturating_mul(row).max(1);
+        let held = (2..=n.min(most)).filter(|h| n.is_multiple_of(*h)).map(|held| (held, height, 1));
+        let cuts = whole.chain(columns).chain(held).map(|(held, band, columns)| {
+            let (width, bands) = (row / columns, height.div_ceil(band));
+            let turns = n / held;
+            // One band alone is shared out by parts of the output channels.
+            let blocks = o / Self::LANES;
+            let most = if turns * bands == 1 { grouped(blocks).min(4) } else { 1 };
+            let parts = (1..=most).rev().find(|p| blocks.is_multiple_of(*p)).unwrap_or(1);
+            let groups = if parts > 1 { parts } else { grouped(if turns > 1 { turns } else { bands }) };
+            let (samples, turns) = match (turns, parts) {
+                (1, 1) => (1, bands / groups),
+                (1, _) => (1, bands),
+                _ => (turns / groups, bands),
+            };
+            Self {
+                tile,
+                chain,
+                width,
+                columns,
+                band,
+                bands,
+                held,
+                groups,
+                parts,
+                samples,
+                turns,
+                cycles: 0.0,
+            }
+        });
+        let costed = cuts.map(|cut| Self { cycles: cut.cost(c, o), ..cut });
+        let cut = costed.min_by(|a, b| a.cycles.total_cmp(&b.cycles))?;
+        let elements = cut.groups.checked_mul(tile.numbers())?.checked_mul(c.checked_add(o)?)?;
+        (elements.checked_mul(cut.tiles() | 1)? <= ELEMENTS_MAX).then_some(cut)
+    }
+
+    /// Cycles, roughly.
+    fn cost(&self, c: usize, o: usize) -> f64 {
+        let (numbers, tiles) = (self.tile.numbers() as f64, self.tiles() as f64);
+        let blocks = [c, o].map(|maps| (maps / Self::LANES) as f64);
+        // Of one tile and block of maps.
+        let [spread, collect] = match self.tile {
+            Tile::Two => [50.0, 45.0],
+            Tile::Four => [200.0, 190.0],
         };
-        let blocks = o / Self::LANES;
-        // One sample alone needs several bands to be shared out, or parts of the output channels.
-        let parts = |band: usize| if n == 1 && band == height { grouped(blocks).min(4) } else { 1 };
-        let parts = |band: usize| (1..=parts(band)).rev().find(|p| blocks.is_multiple_of(*p)).unwrap_or(1);
-        // Whole rows where several fit, else parts of one row.
-        let whole = (1..=height).map(|band| (band, 1));
-        let cuts = whole.chain((2..=row).filter(|c| row.is_multiple_of(*c)).map(|columns| (1, columns)));
-        let price = |cut: &(usize, usize)| cost(*cut, parts(cut.0));
-        let (band, columns) = cuts.min_by(|a, b| price(a).total_cmp(&price(b)))?;
-        let (width, bands, parts) = (row / columns, height.div_ceil(band), parts(band));
-        let groups = if parts > 1 { parts } else { grouped(if n > 1 { n } else { bands }) };
-        let (samples, turns) = match (n, parts) {
-            (1, 1) => (1, bands / groups),
-            (1, _) => (1, bands),
-            _ => (n / groups, bands),
+        let transforms = tiles * (spread * blocks[0] * self.parts as f64 + collect * blocks[1]);
+        let chained = 14.0 * (tiles / 14.0).ceil() * numbers * blocks[1];
+        let added = 4.0 * tiles * numbers * blocks[1] * (blocks[0] / self.chain as f64 - 1.0);
+        let products = chained * c as f64 + added;
+        let bytes = 4.0 * tiles * numbers * (c + o) as f64;
+        let weight = 4.0 * numbers * c as f64 * o as f64;
+        let held = if bytes > NEAR { 2.0 * bytes / RATE[0] } else { 0.0 };
+        let weight = match WEIGHT_NEAR {
+            [near, _] if weight <= near => 0.0,
+            [_, far] if weight <= far => weight / RATE[0],
+            _ => weight / RATE[1],
         };
-        let cut = Self { width, columns, band, bands, groups, parts, samples, turns };
-        let elements = groups.checked_mul(16)?.checked_mul(maps)?.checked_mul(band)?.checked_mul(width)?;
-        (elements <= ELEMENTS_MAX).then_some(cut)
+        let bands = (self.groups * self.samples * self.turns * self.columns) as f64 / self.parts as f64;
+        let unshared = match self.groups {
+            1 => 1.3,
+            3 => 1.1,
+            _ => 1.0,
+        };
+        bands * (products + transforms + held + weight + 200.0) * unshared
+    }
+
+    /// Tiles of a band.
+    fn tiles(&self) -> usize {
+        self.held * self.band * self.width
+    }
+
+    /// Cycles of the whole, roughly.
+    pub(super) fn cycles(&self) -> f64 {
+        self.cycles
     }
 
     /// Rows and columns of tiles, those below the output included.
@@ -112,10 +181,10 @@ fn grouped(all: usize) -> usize {
 pub(super) fn lower(cx: &mut LowerCx<'_>, op: &Winograd) {
     let (n, c, o) = (cx.input(0).n(), cx.input(0).c(), op.channels);
     let cut = op.cut(n, c).expect("the shape rule accepted these types");
-    let tiles = cut.band * cut.width;
-    // Room for an odd number of tiles: the 16 numbers of one then lie in different sets of the nearest cache.
+    // Room for an odd number of tiles: the numbers of one then lie in different sets of the nearest cache.
     let dims = |maps| {
-        [("g", cut.groups), ("block", maps / Cut::LANES), ("t", 16), ("p", tiles | 1), ("lane", Cut::LANES)]
+        let (block, t) = (maps / Cut::LANES, op.tile.numbers());
+        [("g", cut.groups), ("block", block), ("t", t), ("p", cut.tiles() | 1), ("lane", Cut::LANES)]
     };
     let o = o / cut.parts;
     let (spread, products) = (cx.scratch("spread", &dims(c)), cx.scratch("products", &dims(o)));
@@ -124,7 +193,7 @@ pub(super) fn lower(cx: &mut LowerCx<'_>, op: &Winograd) {
         let turns = [("sample", cut.samples), ("band", cut.turns), ("column", cut.columns)];
         let turns = turns.map(|(name, extent)| (name.to_owned(), extent));
         serial(cx, &turns, |cx, turn| {
-            let place = Place::of(&cut, n, o, &g, turn);
+            let place = Place::of(&cut, o, &g, turn);
             spread_out(cx, op, &cut, &place, spread, c);
             multiply(cx, &cut, &place, [spread, products], [c, o]);
             collect(cx, op, &cut, &place, products, o);
@@ -132,7 +201,7 @@ pub(super) fn lower(cx: &mut LowerCx<'_>, op: &Winograd) {
     });
 }
 
-/// Which group, sample, first row, first column and first output channel a band has.
+/// Which group, first sample, first row, first column and first output channel a band has.
 struct Place {
     g: Affine,
     n: Affine,
@@ -143,123 +212,148 @@ struct Place {
 }
 
 impl Place {
-    fn of(cut: &Cut, n: usize, o: usize, g: &Affine, turn: &[Affine]) -> Self {
-        let (sample, band) = if n > 1 {
-            (&(g * cut.samples as i64) + &turn[0], turn[1].clone())
-        } else if cut.parts > 1 {
+    fn of(cut: &Cut, o: usize, g: &Affine, turn: &[Affine]) -> Self {
+        let (sample, band) = if cut.parts > 1 {
             (Affine::k(0), turn[1].clone())
+        } else if cut.turns == cut.bands {
+            (&(g * cut.samples as i64) + &turn[0], turn[1].clone())
         } else {
             (Affine::k(0), &(g * cut.turns as i64) + &turn[1])
         };
         let first = if cut.parts > 1 { g * o as i64 } else { Affine::k(0) };
         let column = &turn[2] * cut.width as i64;
-        Self { g: g.clone(), n: sample, row: &band * cut.band as i64, column, first }
+        Self { g: g.clone(), n: &sample * cut.held as i64, row: &band * cut.band as i64, column, first }
     }
+}
+
+/// A tile of a band and a channel of a block.
+struct At {
+    n: Affine,
+    block: Affine,
+    lane: Affine,
+    /// Which tile of the sample.
+    row: Affine,
+    column: Affine,
+    /// Which tile of the band.
+    p: Affine,
+}
+
+/// Independent loops over the tiles of a band and `maps`.
+fn tiles(
+    cx: &mut LowerCx<'_>,
+    cut: &Cut,
+    place: &Place,
+    maps: usize,
+    body: impl FnOnce(&mut LowerCx<'_>, &At),
+) {
+    let dims = [
+        ("block", maps / Cut::LANES),
+        ("s", cut.held),
+        ("th", cut.band),
+        ("tw", cut.width),
+        ("lane", Cut::LANES),
+    ];
+    cx.nested(LoopKind::Free, &dims, |cx, v| {
+        let [block, s, th, tw, lane] = [v[0], v[1], v[2], v[3], v[4]].map(Affine::from);
+        let p = &(&(&(&s * cut.band as i64) + &th) * cut.width as i64) + &tw;
+        let at = At { n: &place.n + &s, row: &place.row + &th, column: &place.column + &tw, block, lane, p };
+        body(cx, &at);
+    });
 }
 
 /// `B' d B` of every tile and input channel.
 fn spread_out(cx: &mut LowerCx<'_>, op: &Winograd, cut: &Cut, place: &Place, to: Buf, c: usize) {
-    let dims = [("block", c / Cut::LANES), ("th", cut.band), ("tw", cut.width), ("lane", Cut::LANES)];
-    cx.nested(LoopKind::Free, &dims, |cx, v| {
-        let [block, th, tw, lane] = [v[0], v[1], v[2], v[3]].map(Affine::from);
-        let channel = &(&block * Cut::LANES as i64) + &lane;
-        let (row, column) = (&place.row + &th, &place.column + &tw);
-        let mut columns: Vec<[Reg; 4]> = Vec::new();
-        for j in 0..4 {
-            let d = [0, 1, 2, 3].map(|i: i64| {
-                let h = (&row * 2).offset(i - op.lo[0] as i64);
-                let w = (&column * 2).offset(j - op.lo[1] as i64);
-                let load = cx.load(0, &[place.n.clone(), channel.clone(), h, w]);
-                cx.b.let_(load)
-            });
-            columns.push(input_rule(d).map(|e| cx.b.let_(e)));
-        }
-        let p = &(&th * cut.width as i64) + &tw;
-        for i in 0..4 {
-            let row = [0, 1, 2, 3].map(|j: usize| columns[j][i]);
-            for (j, e) in input_rule(row).into_iter().enumerate() {
-                let t = Affine::k((4 * i + j) as i64);
-                cx.b.store(to, &[place.g.clone(), block.clone(), t, p.clone(), lane.clone()], e);
-            }
-        }
+    let (tile, m) = (op.tile, op.tile.outputs() as i64);
+    tiles(cx, cut, place, c, |cx, at| {
+        let channel = &(&at.block * Cut::LANES as i64) + &at.lane;
+        let load = |cx: &mut LowerCx<'_>, i: usize, j: usize| {
+            let h = (&at.row * m).offset(i as i64 - op.lo[0] as i64);
+            let w = (&at.column * m).offset(j as i64 - op.lo[1] as i64);
+            cx.load(0, &[at.n.clone(), channel.clone(), h, w])
+        };
+        tile.both(cx, tile.span(), Tile::input_rule, load, |cx, i, j, value| {
+            let t = Affine::k((tile.span() * i + j) as i64);
+            let index = [place.g.clone(), at.block.clone(), t, at.p.clone(), at.lane.clone()];
+            cx.b.store(to, &index, Expr::Reg(value));
+        });
     });
 }
 
-/// One axis of `B'`.
-pub(super) fn input_rule(d: [Reg; 4]) -> [Expr; 4] {
-    let [a, b, c, d] = d.map(Expr::Reg);
-    [a - c.clone(), b.clone() + c.clone(), c - b.clone(), b - d]
+/// The products of matrices, one for each number of a tile.
+fn multiply(cx: &mut LowerCx<'_>, cut: &Cut, place: &Place, bufs: [Buf; 2], maps: [usize; 2]) {
+    let chains = maps[0] / Cut::LANES / cut.chain;
+    multiply_chain(cx, cut, place, bufs, maps[1], None);
+    if chains > 1 {
+        serial(cx, &[("chain".to_owned(), chains - 1)], |cx, v| {
+            multiply_chain(cx, cut, place, bufs, maps[1], Some(v[0].offset(1)));
+        });
+    }
 }
 
-/// The 16 products of matrices.
-fn multiply(cx: &mut LowerCx<'_>, cut: &Cut, place: &Place, [from, to]: [Buf; 2], [c, o]: [usize; 2]) {
-    let dims = [("t", 16), ("block", o / Cut::LANES), ("p", cut.band * cut.width), ("lane", Cut::LANES)];
+/// Those over the blocks of input maps of one chain: the first, or one that is added to those before.
+fn multiply_chain(
+    cx: &mut LowerCx<'_>,
+    cut: &Cut,
+    place: &Place,
+    [from, to]: [Buf; 2],
+    o: usize,
+    later: Option<Affine>,
+) {
+    let dims =
+        [("t", cut.tile.numbers()), ("block", o / Cut::LANES), ("p", cut.tiles()), ("lane", Cut::LANES)];
+    let first = later.as_ref().map_or(Affine::k(0), |turn| turn * cut.chain as i64);
     cx.nested(LoopKind::Free, &dims, |cx, v| {
         let [t, block, p, lane] = [v[0], v[1], v[2], v[3]].map(Affine::from);
         let channel = &(&(&block * Cut::LANES as i64) + &lane) + &place.first;
         let sum = cx.b.let_(0.0);
-        let sums = [("i_block".to_owned(), c / Cut::LANES), ("i".to_owned(), Cut::LANES)];
+        let sums = [("i_block".to_owned(), cut.chain), ("i".to_owned(), Cut::LANES)];
         serial(cx, &sums, |cx, i| {
-            let input = &(&i[0] * Cut::LANES as i64) + &i[1];
-            let x = cx.b.load(from, &[place.g.clone(), i[0].clone(), t.clone(), p.clone(), i[1].clone()]);
+            let i_block = &first + &i[0];
+            let input = &(&i_block * Cut::LANES as i64) + &i[1];
+            let x = cx.b.load(from, &[place.g.clone(), i_block, t.clone(), p.clone(), i[1].clone()]);
             let u = cx.load(1, &[channel.clone(), input, t.clone()]);
             cx.b.set(sum, Expr::fma(x, u, sum.into()));
         });
-        cx.b.store(to, &[place.g.clone(), block, t, p, lane], Expr::Reg(sum));
+        let at = [place.g.clone(), block, t, p, lane];
+        let total = if later.is_some() { cx.b.load(to, &at) + Expr::Reg(sum) } else { Expr::Reg(sum) };
+        cx.b.store(to, &at, total);
     });
 }
 
 /// `A' m A + b` of every tile and output channel.
 fn collect(cx: &mut LowerCx<'_>, op: &Winograd, cut: &Cut, place: &Place, from: Buf, o: usize) {
-    let dims = [("block", o / Cut::LANES), ("th", cut.band), ("tw", cut.width), ("lane", Cut::LANES)];
-    let [rows, all] = cut.reach();
-    let covered = [2 * rows > op.size[0], 2 * all > op.size[1]];
-    cx.nested(LoopKind::Free, &dims, |cx, v| {
-        let [block, th, tw, lane] = [v[0], v[1], v[2], v[3]].map(Affine::from);
-        let channel = &(&(&block * Cut::LANES as i64) + &lane) + &place.first;
-        let p = &(&th * cut.width as i64) + &tw;
-        let mut columns: Vec<[Reg; 2]> = Vec::new();
-        for j in 0..4 {
-            let m = [0, 1, 2, 3].map(|i: i64| {
-                let at = [place.g.clone(), block.clone(), Affine::k(4 * i + j), p.clone(), lane.clone()];
-                let load = cx.b.load(from, &at);
-                cx.b.let_(load)
+    let (tile, m) = (op.tile, op.tile.outputs());
+    let reach = cut.reach();
+    // Where the last tile along an axis has no output.
+    let below = |axis: usize, at: usize| m * (reach[axis] - 1) + at >= op.size[axis];
+    tiles(cx, cut, place, o, |cx, at| {
+        let channel = &(&(&at.block * Cut::LANES as i64) + &at.lane) + &place.first;
+        let bias = op.bias.then(|| {
+            let bias = cx.load(2, std::slice::from_ref(&channel));
+            cx.b.let_(bias)
+        });
+        let load = |cx: &mut LowerCx<'_>, i: usize, j: usize| {
+            let t = Affine::k((tile.span() * i + j) as i64);
+            cx.b.load(from, &[place.g.clone(), at.block.clone(), t, at.p.clone(), at.lane.clone()])
+        };
+        tile.both(cx, tile.span(), Tile::output_rule, load, |cx, i, j, sum: Reg| {
+            let (h, w) = ((&at.row * m as i64).offset(i as i64), (&at.column * m as i64).offset(j as i64));
+            let inside = [(&h, 0, i), (&w, 1, j)]
+                .into_iter()
+                .filter(|(_, axis, at)| below(*axis, *at))
+                .map(|(index, axis, _)| (index * -1).offset(op.size[axis] as i64 - 1))
+                .collect();
+            guard(cx, inside, |cx| {
+                let value = bias.map_or(Expr::Reg(sum), |b| Expr::Reg(sum) + Expr::Reg(b));
+                cx.store(&[at.n.clone(), channel.clone(), h.clone(), w.clone()], value);
             });
-            columns.push(output_rule(m).map(|e| cx.b.let_(e)));
-        }
-        let (row, column) = (&place.row + &th, &place.column + &tw);
-        for a in 0..2 {
-            let m = [0, 1, 2, 3].map(|j: usize| columns[j][a]);
-            let sums = output_rule(m).map(|e| cx.b.let_(e));
-            for (b, sum) in sums.into_iter().enumerate() {
-                let (h, w) = ((&row * 2).offset(a as i64), (&column * 2).offset(b as i64));
-                let mut inside = Vec::new();
-                for (at, axis) in [(&h, 0), (&w, 1)] {
-                    if covered[axis] {
-                        inside.push((at * -1).offset(op.size[axis] as i64 - 1));
-                    }
-                }
-                guard(cx, inside, |cx| {
-                    let mut value = Expr::Reg(sum);
-                    if op.bias {
-                        value = value + cx.load(2, std::slice::from_ref(&channel));
-                    }
-                    cx.store(&[place.n.clone(), channel.clone(), h, w], value);
-                });
-            }
-        }
+        });
     });
-}
-
-/// One axis of `A'`.
-fn output_rule(m: [Reg; 4]) -> [Expr; 2] {
-    let [a, b, c, d] = m.map(Expr::Reg);
-    [a + b.clone() + c.clone(), b - c - d]
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Cut;
+    use super::{Cut, Tile};
 
     #[test]
     fn bands_cover_the_tiles_and_groups_the_bands() {
@@ -269,14 +363,27 @@ mod tests {
             (17, 32, 48, [9, 31]),
             (1, 32, 32, [3, 3]),
             (1, 512, 512, [7, 7]),
+            (2, 512, 512, [7, 7]),
             (4, 64, 32, [256, 256]),
+            (12, 96, 64, [14, 14]),
         ] {
-            let cut = Cut::of(n, c, o, size).expect("a cut");
-            let [rows, columns] = cut.reach();
-            assert!(2 * rows >= size[0] && columns == size[1].div_ceil(2), "{cut:?}");
-            assert!(2 * (rows - cut.band) < size[0], "no band lies below: {cut:?}");
-            assert_eq!(cut.groups * cut.samples * cut.turns, n * cut.bands * cut.parts, "{cut:?}");
+            for tile in Tile::ALL {
+                let Some(cut) = Cut::of(tile, n, c, o, size) else {
+                    assert!(tile == Tile::Four && c < 64, "{c} maps can be cut");
+                    continue;
+                };
+                let [rows, columns] = cut.reach();
+                let m = tile.outputs();
+                assert!(m * rows >= size[0] && columns == size[1].div_ceil(m), "{cut:?}");
+                assert!(m * (rows - cut.band) < size[0], "no band lies below: {cut:?}");
+                assert_eq!(
+                    cut.groups * cut.samples * cut.turns * cut.held,
+                    n * cut.bands * cut.parts,
+                    "{cut:?}"
+                );
+                assert!((c / Cut::LANES).is_multiple_of(cut.chain), "{cut:?}");
+            }
         }
-        assert_eq!(Cut::of(1, 8, 16, [8, 8]), None);
+        assert_eq!(Cut::of(Tile::Two, 1, 8, 16, [8, 8]), None);
     }
 }

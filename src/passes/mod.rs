@@ -22,6 +22,7 @@ use std::collections::BTreeMap;
 use crate::graph::patch::Work;
 use crate::graph::verify::{Broken, verify};
 use crate::graph::{Graph, ValueId};
+use crate::ops::minimal::Tile;
 
 /// A rewrite.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +40,9 @@ pub struct Pass {
     pub run: fn(Work, &Settings) -> Work,
 }
 
+/// How a layer is computed: by definition, or by minimal filtering in tiles.
+pub type Way = Option<Tile>;
+
 /// What the passes are told.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
@@ -46,11 +50,12 @@ pub struct Settings {
     pub level: Level,
     /// Without those that restate.
     pub exact: bool,
-    /// Whether all layers that can be computed by minimal filtering are, whatever else is said.
-    pub minimal: Option<bool>,
-    /// Layers, by [`winograd_key`], for which it was measured whether minimal filtering pays. For all others the rule of
+    /// How all layers that can be computed by minimal filtering are, whatever else is said; in the largest tiles up to these that
+    /// are possible.
+    pub minimal: Option<Way>,
+    /// Layers, by [`winograd_key`], for which it was measured how they are computed fastest. For all others the rule of
     /// [`crate::ops::winograd::pays`] decides.
-    pub winograd: BTreeMap<String, bool>,
+    pub winograd: BTreeMap<String, Way>,
 }
 
 impl From<Level> for Settings {
@@ -149,6 +154,11 @@ impl std::error::Error for PassError {}
 /// sees that they cannot be stored there at once, for callers who know more.
 pub fn detour(work: Work, params: &[ValueId]) -> Work {
     update::detour(work, params)
+}
+
+/// A way in words.
+pub fn said(way: Way) -> String {
+    way.map_or("by definition".to_owned(), |tile| format!("minimal filtering {}", tile.filter()))
 }
 
 /// What tells layers apart that could be computed by minimal filtering: operation and extents.

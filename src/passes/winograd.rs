@@ -7,6 +7,7 @@
 use super::Settings;
 use crate::graph::patch::{Rewrite, Work};
 use crate::graph::{Def, Graph, ValueId};
+use crate::ops::minimal::Tile;
 use crate::ops::{OpError, winograd, winograd_grad};
 
 /// What stands for a value.
@@ -35,15 +36,18 @@ fn said(graph: &Graph, id: ValueId, settings: &Settings, at_load: &[bool]) -> Op
     let Def::Op { op, inputs } = &value.def else { return None };
     let ty = |i: usize| inputs.get(i).map(|id| &graph.value(*id).ty);
     let x = ty(0)?;
-    if let Some(said) = ty(1).and_then(|dy| winograd_grad::of(op, x, dy).ok()) {
-        let pays = || winograd_grad::pays(op, x, ty(1)?).ok();
-        return settings.minimal.unwrap_or_else(|| pays().is_some()).then_some(Said::Grad(said));
+    if let Some(dy) = ty(1).filter(|dy| winograd_grad::of(op, x, dy, Tile::Two).is_ok()) {
+        let tile = settings.minimal.unwrap_or_else(|| winograd_grad::pays(op, x, dy).ok())?;
+        let tiles = Tile::ALL.into_iter().rev().filter(|t| *t <= tile);
+        return tiles.map(|tile| winograd_grad::of(op, x, dy, tile)).find_map(Result::ok).map(Said::Grad);
     }
-    let said = winograd::of(op, x, &value.ty).ok()?;
+    winograd::of(op, x, &value.ty, Tile::Two).ok()?;
     let measured = || settings.winograd.get(&key(graph, id, at_load)?).copied();
     let told = settings.minimal.or_else(|| if settings.winograd.is_empty() { None } else { measured() });
     let loaded = inputs.get(1).is_some_and(|w| at_load[w.index()]);
-    told.unwrap_or_else(|| winograd::pays(op, x, &value.ty, loaded).is_ok()).then_some(Said::Conv(said))
+    let tile = told.unwrap_or_else(|| winograd::pays(op, x, &value.ty, loaded).ok())?;
+    let tiles = Tile::ALL.into_iter().rev().filter(|t| *t <= tile);
+    tiles.map(|tile| winograd::of(op, x, &value.ty, tile)).find_map(Result::ok).map(Said::Conv)
 }
 
 /// What decides whether minimal filtering pays. `None` where it cannot be done.
@@ -51,10 +55,12 @@ pub(super) fn key(graph: &Graph, id: ValueId, at_load: &[bool]) -> Option<String
     let value = graph.value(id);
     let Def::Op { op, inputs } = &value.def else { return None };
     let x = &graph.value(*inputs.first()?).ty;
-    let winograd::Said { weight, conv } = winograd::of(op, x, &value.ty).ok()?;
+    let winograd::Said { weight, conv } = winograd::of(op, x, &value.ty, Tile::Two).ok()?;
     let when = if at_load[inputs.get(1)?.index()] { "loaded" } else { "made" };
     // Not the bias: it changes nothing, and normalisations bring one.
-    Some(format!("3x3 at {:?} of {x} to {}, {weight:?}, {when}", conv.lo, value.ty))
+    let swap = if weight.swap { ", maps swapped" } else { "" };
+    let flip = if weight.flip { ", flipped" } else { "" };
+    Some(format!("3x3 at {:?} of {x} to {}{swap}{flip}, weight {when}", conv.lo, value.ty))
 }
 
 fn anew(rewrite: &mut Rewrite<'_>, id: ValueId, said: Said) -> Result<ValueId, OpError> {

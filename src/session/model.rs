@@ -12,6 +12,7 @@ use super::tune::Tuned;
 use crate::codegen::Code;
 use crate::graph::{Def, Graph};
 use crate::lower::memory::Place;
+use crate::passes;
 use crate::runtime::arena::{OutOfMemory, Storage};
 use crate::runtime::program::{Memory, Place as Slot, Program, Sizes, Step};
 use crate::runtime::threads::{Executor, OneThread, Pool};
@@ -130,7 +131,7 @@ impl Model {
         let passes = &self.compiled.recipe.passes;
         let exact = if passes.exact { "exact\n" } else { "" };
         let measured =
-            passes.winograd.iter().map(|(layer, yes)| format!("minimal filtering {yes}: {layer}\n"));
+            passes.winograd.iter().map(|(layer, way)| format!("{}: {layer}\n", passes::said(*way)));
         exact.to_owned() + &measured.collect::<String>()
     }
 

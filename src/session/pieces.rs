@@ -7,6 +7,7 @@
 use crate::graph::rebatch::rebatch;
 use crate::graph::{Def, Graph, ValueId};
 use crate::ops::{Op, winograd};
+use crate::passes::Way;
 
 /// Multiply-adds in a second and thread, roughly.
 const SPEED: f64 = 50e9;
@@ -96,11 +97,11 @@ fn cost(works: &[Work], size: usize, count: usize, threads: usize) -> f64 {
 }
 
 /// What of an operation's way to compute depends on the number of samples.
-fn decides(graph: &Graph, id: ValueId) -> Option<bool> {
+fn decides(graph: &Graph, id: ValueId) -> Option<Way> {
     let value = graph.value(id);
     let Def::Op { op, inputs } = &value.def else { return None };
     let x = &graph.value(*inputs.first()?).ty;
-    matches!(op, Op::Conv(_) | Op::Unconv(_)).then(|| winograd::pays(op, x, &value.ty, true).is_ok())
+    matches!(op, Op::Conv(_) | Op::Unconv(_)).then(|| winograd::pays(op, x, &value.ty, true).ok())
 }
 
 #[cfg(test)]

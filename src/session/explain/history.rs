@@ -5,6 +5,7 @@ use crate::graph::{Def, ValueId};
 use crate::ops::Op;
 use crate::ops::equation::word;
 use crate::ops::geometry::{Geometry, Linking};
+use crate::ops::minimal::Tile;
 use crate::session::model::Compiled;
 
 impl Compiled {
@@ -43,16 +44,23 @@ impl Compiled {
                     name_before(other)
                 ));
             }
-            if let Def::Op { op: Op::Winograd(_), .. } = &root.def {
-                said.push(
-                    "said by minimal filtering F(2x2, 3x3): 16 instead of 36 products for four outputs"
-                        .to_owned(),
-                );
+            let products = |tile: Tile, of: &str| {
+                let m = tile.outputs();
+                format!("{} instead of {} products for {m}x{m} {of}", tile.numbers(), tile.products())
+            };
+            if let Def::Op { op: Op::Winograd(w), .. } = &root.def {
+                said.push(format!(
+                    "said by minimal filtering {}: {}",
+                    w.tile.filter(),
+                    products(w.tile, "outputs")
+                ));
             }
-            if let Def::Op { op: Op::WinogradGrad(_), .. } = &root.def {
-                said.push(
-                    "said by minimal filtering F(3x3, 2x2): 16 instead of 36 products for each tile of 2x2 gradients".to_owned(),
-                );
+            if let Def::Op { op: Op::WinogradGrad(w), .. } = &root.def {
+                said.push(format!(
+                    "said by minimal filtering {}: {}",
+                    w.tile.gradient(),
+                    products(w.tile, "gradients")
+                ));
             }
             if let (Some(links), Some(Linking::Dense)) =
                 (self.links(layer.value), root_geometry(&root.def).map(|g| &g.links))

@@ -6,9 +6,10 @@ use crate::graph::{Def, ValueId};
 use crate::lower::memory::Place;
 use crate::ops::Op;
 use crate::ops::equation::{Equation, equation, word};
+use crate::ops::minimal::Tile;
 use crate::ops::winograd::{of, pays};
 use crate::ops::winograd_grad;
-use crate::passes::Settings;
+use crate::passes::{Settings, Way, said};
 use crate::schedule::{Cycles, Part, Target, candidates};
 use crate::session::model::Compiled;
 use crate::session::tune::Lowered;
@@ -142,7 +143,7 @@ impl Compiled {
             .any(|r| place(step.reads[*r]) == place(step.value) && place(step.value) != Place::None)
     }
 
-    /// Minimal filtering for what is computed by definition, and the other way round.
+    /// The other ways: minimal filtering for what is computed by definition, other tiles, the definition.
     fn other_algorithm(&self, i: usize) -> Vec<Other> {
         let graph = &self.program.work.graph;
         let step = &self.program.steps[i];
@@ -151,53 +152,88 @@ impl Compiled {
         if let Some(other) = self.other_gradient(op, inputs) {
             return vec![other];
         }
-        let minimal = matches!(op, Op::Winograd(_));
-        if !minimal && !matches!(op, Op::Conv(_) | Op::Unconv(_)) {
-            return Vec::new();
-        }
-        let what = if minimal { "by definition" } else { "minimal filtering F(2x2, 3x3)" }.to_owned();
+        let way = match op {
+            Op::Winograd(w) => Some(w.tile),
+            Op::Conv(_) | Op::Unconv(_) => None,
+            _ => return Vec::new(),
+        };
+        let ways = [None, Some(Tile::Two), Some(Tile::Four)].into_iter().filter(|w| *w != way);
+        let mut others: Vec<Other> = ways.map(|other| self.other_way(i, op, way, other)).collect();
+        // One reason says it for both sizes of tiles where they have the same.
+        others.dedup_by(|b, a| a.cycles.is_none() && b.cycles.is_none() && a.why == b.why);
+        others
+    }
+
+    /// Step `i`, which computes `op` by `way`, by an `other` way.
+    fn other_way(&self, i: usize, op: &Op, way: Way, other: Way) -> Other {
+        let graph = &self.program.work.graph;
+        let step = &self.program.steps[i];
+        let root = graph.value(step.root);
+        let what = said(other);
+        let none = |why: String| Other { what: what.clone(), why, cycles: None };
+        let Def::Op { inputs, .. } = &root.def else { return none(String::new()) };
         let x = &graph.value(inputs[0]).ty;
-        if !minimal && let Err(reason) = of(op, x, &root.ty) {
-            return vec![Other { what, why: format!("does not apply: {reason}"), cycles: None }];
+        if let (None, Some(tile)) = (way, other)
+            && let Err(reason) = of(op, x, &root.ty, tile)
+        {
+            return none(format!("does not apply: {reason}"));
         }
         if self.recipe.passes.exact {
-            return vec![Other { what, why: "options ask for definitions".to_owned(), cycles: None }];
+            return none("options ask for definitions".to_owned());
         }
-        let settings = Settings { minimal: Some(!minimal), ..self.recipe.passes.clone() };
-        let cycles = Lowered::of(self.planned(), &settings).ok().and_then(|l| {
+        let settings = Settings { minimal: Some(other), ..self.recipe.passes.clone() };
+        let lowered = Lowered::of(self.planned(), &settings).ok();
+        let twin = lowered.as_ref().and_then(|l| {
             let alike = |s: &&crate::lower::Step| {
                 let v = l.work.graph.value(s.root);
                 v.name == root.name && v.ty == root.ty && s.at_load == step.at_load
             };
             let step = l.steps.iter().find(alike)?;
-            Some(self.recipe.schedule(&step.nest, &Target::of(&self.options.isa)).cycles())
+            let Def::Op { op, .. } = &l.work.graph.value(step.root).def else { return None };
+            let done = matches!(op, Op::Winograd(_)).then_some(op);
+            let done = done.and_then(|op| if let Op::Winograd(w) = op { Some(w.tile) } else { None });
+            (done == other).then_some(step)
         });
+        let Some(twin) = twin else {
+            return none("does not apply: it would round worse than the definition".to_owned());
+        };
+        let cycles = Some(self.recipe.schedule(&twin.nest, &Target::of(&self.options.isa)).cycles());
         let loaded = graph.at_load()[inputs[1].index()];
         let measured = self.options.tune.is_some() && !self.recipe.passes.winograd.is_empty();
-        let why = match (minimal, measured) {
-            (_, true) => "measured or ruled to be slower".to_owned(),
-            (true, false) => "36 instead of 16 products for four outputs".to_owned(),
-            (false, false) => pays(op, x, &root.ty, loaded).err().unwrap_or_default(),
+        let why = match (way, other) {
+            _ if measured => "measured or ruled to be slower".to_owned(),
+            (Some(tile), None) => {
+                format!(
+                    "{} instead of {} products for {} outputs",
+                    tile.products(),
+                    tile.numbers(),
+                    tile.products() / 9
+                )
+            }
+            (Some(_), Some(_)) => "ruled to be slower".to_owned(),
+            (None, Some(_)) => pays(op, x, &root.ty, loaded).err().unwrap_or_default(),
+            (None, None) => String::new(),
         };
-        vec![Other { what, why, cycles }]
+        Other { what, why, cycles }
     }
 
     /// The other way to a gradient by a weight.
     fn other_gradient(&self, op: &Op, inputs: &[ValueId]) -> Option<Other> {
         let ty = |i: usize| &self.program.work.graph.value(inputs[i]).ty;
-        if matches!(op, Op::WinogradGrad(_)) {
-            let why = "36 instead of 16 products for each tile of 2x2 gradients".to_owned();
-            return Some(Other { what: "by definition".to_owned(), why, cycles: None });
+        if let Op::WinogradGrad(w) = op {
+            let (m, n) = (w.tile.products(), w.tile.numbers());
+            let why = format!("{m} instead of {n} products for {} gradients", m / 9);
+            return Some(Other { what: said(None), why, cycles: None });
         }
         if !matches!(op, Op::ConvGrad(_)) {
             return None;
         }
-        let why = match winograd_grad::of(op, ty(0), ty(1)) {
+        let why = match winograd_grad::of(op, ty(0), ty(1), Tile::Two) {
             Err(reason) => format!("does not apply: {reason}"),
             Ok(_) if self.recipe.passes.exact => "options ask for definitions".to_owned(),
             Ok(_) => winograd_grad::pays(op, ty(0), ty(1)).err().unwrap_or_default(),
         };
-        Some(Other { what: "minimal filtering F(3x3, 2x2)".to_owned(), why, cycles: None })
+        Some(Other { what: format!("minimal filtering {}", Tile::Two.gradient()), why, cycles: None })
     }
 
     /// The scheduler's other candidates for the main part.

@@ -1,5 +1,5 @@
 //! Choices by measurement: for each distinct nest of a network a few plans that the scheduler lists are timed on this machine, and
-//! each layer that could be computed by minimal filtering is timed both ways. The fastest are kept in a folder, so that the
+//! each layer that could be computed by minimal filtering is timed in each of its ways. The fastest are kept in a folder, so that the
 //! next compilation of equal layers finds them.
 //!
 //! Everything is timed on one thread and kept without the number of threads, so that what a network computes does not depend on
@@ -22,8 +22,9 @@ use crate::graph::{Def, Graph, ValueId};
 use crate::loops::Nest;
 use crate::lower::{Step, lower};
 use crate::ops::Op;
+use crate::ops::minimal::Tile;
 use crate::ops::winograd::pays;
-use crate::passes::{self, Level, Settings, winograd_key};
+use crate::passes::{self, Level, Settings, Way, said, winograd_key};
 use crate::schedule::{Choice, Cycles, Scheduled, Target, candidates, schedule, schedule_as};
 use kept::{Kept, Winner};
 
@@ -170,71 +171,84 @@ struct Tuner<'t, 'm> {
     plans: BTreeMap<u128, Option<Winner>>,
 }
 
-/// Lines of winners among algorithms.
-const MINIMAL: &str = "minimal filtering";
-const DEFINITION: &str = "by definition";
+/// All ways to compute a layer.
+const WAYS: [Way; 3] = [None, Some(Tile::Two), Some(Tile::Four)];
+
+/// A layer as one way computes it.
+struct Twin<'l> {
+    way: Way,
+    lowered: &'l Lowered,
+    id: ValueId,
+}
 
 impl Tuner<'_, '_> {
-    /// For each layer that can be computed by minimal filtering whether it shall be, where that is known.
-    fn algorithms(
-        &mut self,
-        graph: &Graph,
-        plain: &Settings,
-    ) -> Result<BTreeMap<String, bool>, CompileError> {
-        let told = |on| Lowered::of(graph, &Settings { minimal: Some(on), ..plain.clone() });
-        let (direct, minimal) = (told(false)?, told(true)?);
+    /// For each layer that can be computed by minimal filtering how it shall be, where that is known.
+    fn algorithms(&mut self, graph: &Graph, plain: &Settings) -> Result<BTreeMap<String, Way>, CompileError> {
+        let mut all = Vec::new();
+        for way in WAYS {
+            all.push((way, Lowered::of(graph, &Settings { minimal: Some(way), ..plain.clone() })?));
+        }
+        let (_, direct) = &all[0];
         let at_load = direct.work.graph.at_load();
-        let twins = minimal.named(|op| matches!(op, Op::Winograd(_)));
+        let named = |way: Way| {
+            move |op: &Op| match op {
+                Op::Conv(_) | Op::Unconv(_) => way.is_none(),
+                Op::Winograd(w) => Some(w.tile) == way,
+                _ => false,
+            }
+        };
+        let twins: Vec<_> = all.iter().map(|(way, lowered)| lowered.named(named(*way))).collect();
         let mut answers = BTreeMap::new();
-        for (name, id) in direct.named(|op| matches!(op, Op::Conv(_) | Op::Unconv(_))) {
-            let Some(key) = winograd_key(&direct.work.graph, id, &at_load) else { continue };
-            let (Some(twin), false) = (twins.get(&name), answers.contains_key(&key)) else { continue };
-            if let Some(answer) = self.algorithm(&key, (&direct, id), (&minimal, *twin))? {
+        for (name, id) in &twins[0] {
+            let Some(key) = winograd_key(&direct.work.graph, *id, &at_load) else { continue };
+            if answers.contains_key(&key) {
+                continue;
+            }
+            let found = all.iter().zip(&twins).filter_map(|((way, lowered), ids)| {
+                ids.get(name).map(|id| Twin { way: *way, lowered, id: *id })
+            });
+            if let Some(answer) = self.algorithm(&key, &found.collect::<Vec<_>>())? {
                 answers.insert(key, answer);
             }
         }
         Ok(answers)
     }
 
-    /// Whether minimal filtering is the faster way for one layer.
-    fn algorithm(
-        &mut self,
-        key: &str,
-        (direct, id): (&Lowered, ValueId),
-        (minimal, twin): (&Lowered, ValueId),
-    ) -> Result<Option<bool>, CompileError> {
+    /// The fastest way for one layer, of which the first is the definition.
+    fn algorithm(&mut self, key: &str, twins: &[Twin<'_>]) -> Result<Option<Way>, CompileError> {
         let what = format!("algorithm {key}");
         if let Some(winner) = self.read(&what) {
-            return Ok(Some(winner.line == MINIMAL));
+            return Ok(WAYS.into_iter().find(|way| winner.line == said(*way)));
         }
-        let graph = &direct.work.graph;
-        let (Some(by_definition), Some(by_tiles)) = (direct.step(id), minimal.step(twin)) else {
-            return Ok(None);
-        };
-        let Def::Op { op, inputs } = &graph.value(id).def else { return Ok(None) };
+        let [direct, _, ..] = twins else { return Ok(None) };
+        let value = direct.lowered.work.graph.value(direct.id);
+        let Def::Op { op, inputs } = &value.def else { return Ok(None) };
         if !self.measure {
             return Ok(None);
         }
-        // Where training changes the weight, its transform is part of every run.
-        let weight = by_tiles.reads.get(1);
-        let made = minimal.steps.iter().find(|s| !s.at_load && Some(&s.value) == weight);
-        let extra = match made {
-            Some(step) => self.seconds(&step.nest)?.unwrap_or(0.0),
-            None => 0.0,
-        };
-        let times = (self.seconds(&by_definition.nest)?, self.seconds(&by_tiles.nest)?);
-        let (Some(definition), Some(tiles)) = times else { return Ok(None) };
-        let tiles = tiles + extra;
-        let rule = pays(op, &graph.value(inputs[0]).ty, &graph.value(id).ty, made.is_none()).is_ok();
-        let (own, other) = if rule { (tiles, definition) } else { (definition, tiles) };
-        let answer = if other < own * (1.0 - GAIN_MIN) { !rule } else { rule };
-        let name = |minimal: bool| if minimal { MINIMAL } else { DEFINITION }.to_owned();
-        let seconds = if answer == rule { own } else { other };
-        let layer = graph.value(id).name.clone();
-        let winner = Winner { name: layer.clone(), line: name(answer), seconds, gain: 1.0 - seconds / own };
+        let (mut times, mut loaded) = (Vec::new(), true);
+        for twin in twins {
+            let Some(step) = twin.lowered.step(twin.id) else { return Ok(None) };
+            // Where training changes the weight, its transform is part of every run.
+            let weight = step.reads.get(1).filter(|_| twin.way.is_some());
+            let made = twin.lowered.steps.iter().find(|s| !s.at_load && Some(&s.value) == weight);
+            let extra = match made {
+                Some(step) => self.seconds(&step.nest)?.unwrap_or(0.0),
+                None => 0.0,
+            };
+            loaded &= made.is_none();
+            let Some(seconds) = self.seconds(&step.nest)? else { return Ok(None) };
+            times.push((twin.way, seconds + extra));
+        }
+        let rule = pays(op, &direct.lowered.work.graph.value(inputs[0]).ty, &value.ty, loaded).ok();
+        let Some((_, own)) = times.iter().find(|(way, _)| *way == rule).copied() else { return Ok(None) };
+        let fastest = times.iter().min_by(|a, b| a.1.total_cmp(&b.1)).copied().unwrap_or((rule, own));
+        let (answer, seconds) = if fastest.1 < own * (1.0 - GAIN_MIN) { fastest } else { (rule, own) };
+        let layer = value.name.clone();
+        let winner = Winner { name: layer.clone(), line: said(answer), seconds, gain: 1.0 - seconds / own };
         self.tuned.measured += 1;
         if answer != rule {
-            let (from, to) = (name(rule), name(answer));
+            let (from, to) = (said(rule), said(answer));
             self.tuned.changes.push(Change { name: layer, from, to, gain: winner.gain });
         }
         self.write(&what, &winner);
