@@ -3,11 +3,11 @@
 //! output and the tile `d` of inputs under it, two longer, add to 16 or 36 numbers per pair of maps, where the definition adds 36
 //! or 144 products:
 //!
-//! `m[o, i] = Σ_tiles (A z_o A') * (B' d_i B)`, of which [`super::winograd_fold`] makes `dw = G' m G`,
+//! `m[o, i] = Σ_tiles (A z_o A') * (B' d_i B)`, and `dw = G' m G`,
 //!
-//! with the matrices of [`super::minimal`]. `m` lies in blocks as the nest makes it,
-//! `[s, op, ip, t, ob, ib, il, ol]`: partial sums `s`, parts of output and input maps, the numbers of a tile row by row, then maps
-//! within a part. Only a pass makes it.
+//! with the matrices of [`super::minimal`]. Where several partial sums run at once, `m` is the output, of which
+//! [`super::winograd_fold`] makes `dw`; it lies in blocks as the nest makes it, `[s, op, ip, t, ob, ib, il, ol]`: partial sums `s`, parts
+//! of output and input maps, the numbers of a tile row by row, then maps within a part. Only a pass makes it.
 
 use super::args::{Attr, Attrs};
 use super::case::{Case, act};
@@ -33,14 +33,18 @@ pub struct WinogradGrad {
     pub tile: Tile,
     /// Zeros before the input on each axis.
     pub lo: [usize; 2],
+    /// Whether the output is the gradient, not sums.
+    pub folded: bool,
+    /// Whether the gradient's taps run backwards.
+    pub flip: bool,
 }
 
 /// A gradient by a weight said anew.
 pub struct Said {
     /// What sums over tiles.
     pub sums: WinogradGrad,
-    /// What makes the gradient of them.
-    pub fold: WinogradFold,
+    /// What makes the gradient of them, if they are not folded.
+    pub fold: Option<WinogradFold>,
 }
 
 /// How `op` on `x` and `dy` can be computed in tiles of this size.
@@ -57,12 +61,13 @@ pub fn of(op: &Op, x: &TensorTy, dy: &TensorTy, tile: Tile) -> Result<Said, Stri
     if !windows.iter().all(|w| w.kernel == 3 && w.stride == 1 && w.dilation == 1 && w.lo <= 2) {
         return Err("it is for kernels of 3x3 with stride and dilation 1 and padding up to 2".into());
     }
-    if Cut::of(tile, x, dy).is_none() {
+    let Some(cut) = Cut::of(tile, x, dy) else {
         let maps = format!("its {} and {} maps", x.c(), dy.c());
         return Err(format!("{maps} are no multiples of 16, or buffers for them would be too large"));
-    }
-    let sums = WinogradGrad { tile, lo: [windows[0].lo, windows[1].lo] };
-    Ok(Said { sums, fold: WinogradFold { tile, flip: geometry.flip } })
+    };
+    let (folded, flip) = (cut.sums == 1, geometry.flip);
+    let sums = WinogradGrad { tile, lo: [windows[0].lo, windows[1].lo], folded, flip };
+    Ok(Said { sums, fold: (!folded).then_some(WinogradFold { tile, flip }) })
 }
 
 /// The tile with which it is likely to be faster than the definition, by a rule.
@@ -95,7 +100,8 @@ impl WinogradGrad {
         if lo.iter().any(|l| *l > 2) {
             return Err("attribute `lo` is more than 2".into());
         }
-        Ok(Self { tile: Tile::of(attrs.size("tile")?)?, lo })
+        let tile = Tile::of(attrs.size("tile")?)?;
+        Ok(Self { tile, lo, folded: attrs.bool("folded")?, flip: attrs.bool("flip")? })
     }
 
     /// Test cases.
@@ -103,10 +109,14 @@ impl WinogradGrad {
         let case = |name: &str, (n, c, o): (usize, usize, usize), grid: [usize; 2], lo: [usize; 2], size: [usize; 2]| {
             let of = |c, size: [usize; 2]| act(n, c, &[("h", size[0]), ("w", size[1])]);
             let inputs = vec![of(c, grid), of(o, size)];
-            Tile::ALL.map(|tile| {
-                let name = format!("{name}, {}", tile.gradient());
-                Case::new(&name, Self { tile, lo }, inputs.clone())
-            })
+            let once = |tile| Cut::of(tile, &inputs[0], &inputs[1]).is_some_and(|cut| cut.sums == 1);
+            let ways = Tile::ALL.into_iter().flat_map(|tile| [(tile, false), (tile, true)]);
+            let ways = ways.filter(|(tile, folded)| !folded || once(*tile));
+            let of = |(tile, folded): (Tile, bool)| {
+                let name = format!("{name}, {}{}", tile.gradient(), if folded { ", folded" } else { "" });
+                Case::new(&name, Self { tile, lo, folded, flip: folded && name.len() % 2 == 0 }, inputs.clone())
+            };
+            ways.map(of).collect::<Vec<_>>()
         };
         let all = [
             case("even", (1, 16, 16), [16, 16], [1, 1], [16, 16]),
@@ -130,6 +140,8 @@ impl OpRules for WinogradGrad {
         Attrs::default()
             .with("tile", Attr::Int(self.tile.outputs() as i64))
             .with("lo", Attr::Ints(self.lo.iter().map(|e| *e as i64).collect()))
+            .with("folded", Attr::Bool(self.folded))
+            .with("flip", Attr::Bool(self.flip))
     }
 
     fn infer(&self, inputs: &[&TensorTy]) -> Result<Inferred, OpError> {
@@ -137,10 +149,15 @@ impl OpRules for WinogradGrad {
         let grids = x.rank() == 2 && dy.rank() == 2 && x.n() == dy.n();
         let near = |d: usize| dy.grid_dims()[d] <= x.grid_dims()[d] + self.lo[d] + 2;
         let cut = if grids && near(0) && near(1) { Cut::of(self.tile, x, dy) } else { None };
-        let Some(cut) = cut else {
+        let Some(cut) = cut.filter(|cut| !self.folded || cut.sums == 1) else {
             let message = format!("`winograd_grad` does not fit {x} and {dy}");
             return Err(OpError::new(codes::E0206, message).at(At::Input(1)));
         };
+        if self.folded {
+            let dims = [("o", dy.c()), ("i", x.c()), ("kh", 3), ("kw", 3)];
+            let ty = TensorTy::new(dims).map_err(|_| shape_rules::too_large("winograd_grad", &[dy.c(), x.c(), 3, 3]))?;
+            return Ok(Inferred { ty, why: vec![Why::given("the layer's weight"); 4] });
+        }
         let dims = cut.sums();
         let ty = TensorTy::new(dims)
             .map_err(|_| shape_rules::too_large("winograd_grad", &dims.map(|(_, extent)| extent)))?;
@@ -152,6 +169,14 @@ impl OpRules for WinogradGrad {
     }
 
     fn reference(&self, inputs: &[&Array], out: &TensorTy) -> Array {
+        if self.folded {
+            // As one part.
+            let (o, i) = (out.dims()[0], out.dims()[1]);
+            let dims = [("s", 1), ("op", 1), ("ip", 1), ("t", self.tile.numbers()), ("ob", 1), ("ib", 1), ("il", i), ("ol", o)];
+            let ty = TensorTy::new(dims).expect("smaller than the operation's buffers");
+            let sums = Self { folded: false, ..*self }.reference(inputs, &ty);
+            return WinogradFold { tile: self.tile, flip: self.flip }.reference(&[&sums], out);
+        }
         let (b, a) = (self.tile.input(), self.tile.output());
         let (m, span) = (self.tile.outputs(), self.tile.span());
         let (x, dy) = (inputs[0], inputs[1]);
@@ -208,6 +233,10 @@ impl OpRules for WinogradGrad {
                 Want::Channels(vec![(0, 0), (0, 0), axis(0), axis(1)])
             };
             wants.inputs = vec![halo(self.lo, x.grid_dims(), 2), halo([0, 0], dy.grid_dims(), 0)];
+        }
+        if self.folded {
+            // As the layer's weight lies for the layer itself.
+            wants.output = Want::Order(vec![2, 3, 1, 0]);
         }
         wants
     }

@@ -1,7 +1,8 @@
 //! The nest of [`WinogradGrad`]: a chunk of tiles at a time, transformed into buffers that stay in the cache while all products of
 //! their maps are added up.
 //!
-//! In: the checked operation. Out: loops over partial sums and parts of the maps, which may run at once; in each, chunk after
+//! In: the checked operation. Out: loops over partial sums and groups of parts of the maps, which may run at once; in each, part after
+//! part, and chunk after
 //! chunk, the transformed inputs, the transformed gradients, and a product of matrices for each number of a tile, added to what was summed before. Parts
 //! are small enough for sums and buffers to stay in the nearer caches together. Everything is cut by shape alone.
 
@@ -9,7 +10,7 @@ use super::conv_nest::serial;
 use super::lower::LowerCx;
 use super::minimal::Tile;
 use super::winograd_grad::WinogradGrad;
-use super::winograd_nest::ELEMENTS_MAX;
+use super::winograd_nest::{ELEMENTS_MAX, grouped};
 use crate::loops::{Affine, Buf, Expr, LoopKind};
 use crate::tensor::ty::TensorTy;
 
@@ -55,8 +56,11 @@ pub(super) struct Cut {
     part: [usize; 2],
     /// How many parts there are.
     parts: [usize; 2],
+    /// Groups that may run at once, of parts of input (0) or output (1) maps: the axis that has more of them.
+    groups: usize,
+    axis: usize,
     /// Partial sums, each of equally many samples.
-    sums: usize,
+    pub(super) sums: usize,
     /// Samples, rows and columns of tiles in a chunk.
     chunk: [usize; 3],
     /// Chunks of a partial sum on each of those axes; the last row of chunks may reach below the output.
@@ -81,7 +85,8 @@ impl Cut {
             let parts = [maps[0] / part[0], maps[1] / part[1]];
             for sums in (1..=SUMS_MAX.min(n)).filter(|s| n.is_multiple_of(*s)) {
                 let Some((chunk, chunks)) = chunk(tile, n / sums, tiles, part) else { continue };
-                let cut = Self { tile, part, parts, sums, chunk, chunks };
+                let axis = usize::from(parts[1] >= parts[0]);
+                let cut = Self { tile, part, parts, groups: grouped(parts[axis]), axis, sums, chunk, chunks };
                 let cost = cut.cycles();
                 if cut.elements().is_none_or(|e| e > ELEMENTS_MAX) {
                     continue;
@@ -104,11 +109,15 @@ impl Cut {
         let groups = (self.sums * self.parts[0] * self.parts[1]) as f64;
         let bytes = 4.0 * numbers * pairs;
         let chunk = self.held() as f64 * (products + spread) + 2.0 * bytes / RATE + 2000.0;
-        // Sums that leave the caches are written and read through memory.
-        let folded = if groups * bytes > FAR { 2.0 } else { 1.0 };
-        let all = self.chunks.iter().product::<usize>() as f64 * chunk + folded * bytes / FOLDED;
+        // Partial sums are folded by an operation of its own; if they leave the caches until then, through memory.
+        let folded = match self.sums {
+            1 => 2.0 * bytes / RATE,
+            _ if groups * bytes > FAR => 2.0 * bytes / FOLDED,
+            _ => bytes / FOLDED,
+        };
+        let all = self.chunks.iter().product::<usize>() as f64 * chunk + folded;
         // The longest of the outer loops is shared out.
-        let unshared = match self.sums.max(self.parts[0]).max(self.parts[1]) {
+        let unshared = match self.sums.max(self.groups) {
             1 => 1.5,
             2 | 3 => 1.2,
             4..8 => 1.02,
@@ -117,10 +126,19 @@ impl Cut {
         groups * all * unshared
     }
 
-    /// Elements of all buffers together, one pair for each partial sum and part.
+    /// Elements of all buffers together, for each partial sum and group.
     fn elements(&self) -> Option<usize> {
-        let groups = self.sums.checked_mul(self.parts[0])?.checked_mul(self.parts[1])?;
-        groups.checked_mul(self.tile.numbers() * (self.part[0] + self.part[1]))?.checked_mul(self.held() | 1)
+        let [i, o] = self.part;
+        let tiles = (i + o).checked_mul(self.held() | 1)?;
+        let own = tiles.checked_add((i + 1) * o)?.checked_mul(self.tile.numbers())?;
+        self.sums.checked_mul(self.groups)?.checked_mul(own)
+    }
+
+    /// How many parts of each axis a group goes over.
+    fn turns(&self) -> [usize; 2] {
+        let mut turns = self.parts;
+        turns[self.axis] /= self.groups;
+        turns
     }
 
     /// The dimensions of all sums.
@@ -176,69 +194,140 @@ fn chunk(
     Some(([count, height, width], [samples / count, tiles[0].div_ceil(height), tiles[1] / width]))
 }
 
+/// Where sums are gathered: in the operation's output, or in a buffer that is folded into it.
+#[derive(Clone, Copy)]
+enum Sums {
+    Kept,
+    Own(Buf),
+}
+
 /// Writes the loops.
 pub(super) fn lower(cx: &mut LowerCx<'_>, op: &WinogradGrad) {
     let cut = Cut::of(op.tile, cx.input(0), cx.input(1)).expect("the shape rule accepted these types");
-    let outer = [("s", cut.sums), ("op", cut.parts[1]), ("ip", cut.parts[0])];
+    let outer = [("s", cut.sums), ("g", cut.groups)];
+    let numbers = ("t", op.tile.numbers());
     let buffer = |part: usize| {
-        let own = [("b", part / LANES), ("t", op.tile.numbers()), ("p", cut.held() | 1), ("l", LANES)];
+        let own = [("b", part / LANES), numbers, ("p", cut.held() | 1), ("l", LANES)];
         [&outer[..], &own[..]].concat()
     };
     let (x, dy) = (cx.scratch("x", &buffer(cut.part[0])), cx.scratch("dy", &buffer(cut.part[1])));
-    let all = cut.sums();
-    // Sums of one chunk are stored as they are, those of several gathered.
-    let gathered = cut.chunks != [1, 1, 1];
+    let sums = if op.folded {
+        // Room for an odd number of input maps, for the same reason as for tiles.
+        let own = [numbers, ("ob", cut.part[1] / LANES), ("i", cut.part[0] + 1), ("ol", LANES)];
+        Sums::Own(cx.scratch("sums", &[&outer[..], &own[..]].concat()))
+    } else {
+        Sums::Kept
+    };
     cx.nested(LoopKind::Free, &outer, |cx, v| {
-        let group = [v[0], v[1], v[2]].map(Affine::from);
-        if !gathered {
-            let place = Place::of(&cut, &group, &[Affine::k(0), Affine::k(0), Affine::k(0)]);
-            spread_input(cx, op, &cut, &place, x);
-            spread_gradient(cx, op, &cut, &place, dy);
-            multiply(cx, &cut, &place, [x, dy], gathered);
-            return;
-        }
-        cx.nested(LoopKind::Free, &all[3..], |cx, v| {
-            let at: Vec<Affine> = group.iter().cloned().chain(v.iter().map(|v| Affine::from(*v))).collect();
-            cx.keep(&at, 0.0);
+        let slot = [v[0], v[1]].map(Affine::from);
+        let turns = cut.turns();
+        serial(cx, &[("ip".to_owned(), turns[0]), ("op".to_owned(), turns[1])], |cx, v| {
+            let mut part = [v[0].clone(), v[1].clone()];
+            part[cut.axis] = &(&slot[1] * turns[cut.axis] as i64) + &part[cut.axis];
+            one_part(
+                cx,
+                op,
+                &cut,
+                Place { slot: slot.clone(), part, first: [0, 0, 0].map(Affine::k) },
+                [x, dy],
+                sums,
+            );
         });
-        let turns: Vec<(String, usize)> = ["samples", "rows", "columns"]
-            .iter()
-            .zip(cut.chunks)
-            .map(|(n, e)| ((*n).to_owned(), e))
-            .collect();
-        serial(cx, &turns, |cx, turn| {
-            let place = Place::of(&cut, &group, turn);
-            spread_input(cx, op, &cut, &place, x);
-            spread_gradient(cx, op, &cut, &place, dy);
-            multiply(cx, &cut, &place, [x, dy], gathered);
-        });
-        if cx.has_followers() {
-            cx.nested(LoopKind::Free, &all[3..], |cx, v| {
-                let at: Vec<Affine> =
-                    group.iter().cloned().chain(v.iter().map(|v| Affine::from(*v))).collect();
-                let total = cx.kept(&at);
-                cx.store(&at, total);
-            });
-        }
     });
 }
 
-/// Which partial sum and part, and which first sample, row and column of tiles.
+/// All sums of a pair of parts, and what comes of them.
+fn one_part(cx: &mut LowerCx<'_>, op: &WinogradGrad, cut: &Cut, place: Place, [x, dy]: [Buf; 2], sums: Sums) {
+    let all = cut.sums();
+    // Sums of one chunk are stored as they are, those of several gathered.
+    let gathered = cut.chunks != [1, 1, 1];
+    if gathered {
+        cx.nested(LoopKind::Free, &all[3..], |cx, v| {
+            let at: Vec<Affine> = v.iter().map(|v| Affine::from(*v)).collect();
+            gather(cx, &place, sums, &at, |_| Expr::from(0.0));
+        });
+    }
+    let turns: Vec<(String, usize)> =
+        ["samples", "rows", "columns"].iter().zip(cut.chunks).map(|(n, e)| ((*n).to_owned(), e)).collect();
+    serial(cx, &turns, |cx, turn| {
+        let place = place.at(cut, turn);
+        spread_input(cx, op, cut, &place, x);
+        spread_gradient(cx, op, cut, &place, dy);
+        multiply(cx, cut, &place, [x, dy], sums, gathered);
+    });
+    match sums {
+        Sums::Own(buf) => fold(cx, op, cut, &place, buf),
+        Sums::Kept if cx.has_followers() => cx.nested(LoopKind::Free, &all[3..], |cx, v| {
+            let at = place.kept(&v.iter().map(|v| Affine::from(*v)).collect::<Vec<_>>());
+            let total = cx.kept(&at);
+            cx.store(&at, total);
+        }),
+        Sums::Kept => {}
+    }
+}
+
+/// Stores what `value` makes of the sum at `[t, ob, ib, il, ol]`.
+fn gather(cx: &mut LowerCx<'_>, place: &Place, sums: Sums, at: &[Affine], value: impl FnOnce(Expr) -> Expr) {
+    match sums {
+        Sums::Kept => {
+            let at = place.kept(at);
+            let value = value(cx.kept(&at));
+            cx.keep(&at, value);
+        }
+        Sums::Own(buf) => {
+            let i = &(&at[2] * LANES as i64) + &at[3];
+            let at = place.within(&[at[0].clone(), at[1].clone(), i, at[4].clone()]);
+            let value = value(cx.b.load(buf, &at));
+            cx.b.store(buf, &at, value);
+        }
+    }
+}
+
+/// `G' m G` of the sums of a pair of parts.
+fn fold(cx: &mut LowerCx<'_>, op: &WinogradGrad, cut: &Cut, place: &Place, sums: Buf) {
+    let [parts_i, parts_o] = cut.part;
+    let (span, tap) = (op.tile.span(), |k: usize| if op.flip { 2 - k } else { k });
+    cx.nested(LoopKind::Free, &[("i", parts_i), ("ob", parts_o / LANES), ("ol", LANES)], |cx, v| {
+        let [i, ob, ol] = [v[0], v[1], v[2]].map(Affine::from);
+        let load = |cx: &mut LowerCx<'_>, k: usize, l: usize| {
+            let t = Affine::k((span * k + l) as i64);
+            cx.b.load(sums, &place.within(&[t, ob.clone(), i.clone(), ol.clone()]))
+        };
+        let from = |axis: usize| &place.part[axis] * cut.part[axis] as i64;
+        let (input, output) = (&from(0) + &i, &(&from(1) + &(&ob * LANES as i64)) + &ol);
+        op.tile.both(cx, span, Tile::fold_rule, load, |cx, k, l, w| {
+            let taps = [tap(k), tap(l)].map(|t| Affine::k(t as i64));
+            cx.store(&[&[output.clone(), input.clone()], &taps[..]].concat(), Expr::Reg(w));
+        });
+    });
+}
+
+/// Which buffers and parts, and which first sample, row and column of tiles.
+#[derive(Clone)]
 struct Place {
-    group: [Affine; 3],
+    /// Partial sum, group.
+    slot: [Affine; 2],
+    /// Of input and output maps.
+    part: [Affine; 2],
     first: [Affine; 3],
 }
 
 impl Place {
-    fn of(cut: &Cut, group: &[Affine; 3], turn: &[Affine]) -> Self {
-        let sample = &(&group[0] * cut.chunks[0] as i64) + &turn[0];
+    /// At a chunk.
+    fn at(&self, cut: &Cut, turn: &[Affine]) -> Self {
+        let sample = &(&self.slot[0] * cut.chunks[0] as i64) + &turn[0];
         let from = |at: &Affine, axis: usize| at * cut.chunk[axis] as i64;
-        Self { group: group.clone(), first: [from(&sample, 0), from(&turn[1], 1), from(&turn[2], 2)] }
+        Self { first: [from(&sample, 0), from(&turn[1], 1), from(&turn[2], 2)], ..self.clone() }
     }
 
-    /// Place `at` of a buffer of this part.
+    /// Place `at` of a buffer.
     fn within(&self, at: &[Affine]) -> Vec<Affine> {
-        [&self.group[..], at].concat()
+        [&self.slot[..], at].concat()
+    }
+
+    /// Place `at` of the output where that holds sums.
+    fn kept(&self, at: &[Affine]) -> Vec<Affine> {
+        [&[self.slot[0].clone(), self.part[1].clone(), self.part[0].clone()], at].concat()
     }
 
     /// Sample, and the first row and column that a tile of the chunk covers.
@@ -266,7 +355,7 @@ fn tiles(
     let [n, h, w] = cut.chunk;
     let part = cut.part[axis];
     let dims = [("b", part / LANES), ("n", n), ("th", h), ("tw", w), ("l", LANES)];
-    let first = &place.group[2 - axis] * part as i64;
+    let first = &place.part[axis] * part as i64;
     cx.nested(LoopKind::Free, &dims, |cx, v| {
         let [block, sample, row, column, lane] = [v[0], v[1], v[2], v[3], v[4]].map(Affine::from);
         let channel = &(&first + &(&block * LANES as i64)) + &lane;
@@ -308,7 +397,7 @@ fn spread_gradient(cx: &mut LowerCx<'_>, op: &WinogradGrad, cut: &Cut, place: &P
 }
 
 /// The products of matrices, stored or added to the sums.
-fn multiply(cx: &mut LowerCx<'_>, cut: &Cut, place: &Place, [x, dy]: [Buf; 2], gathered: bool) {
+fn multiply(cx: &mut LowerCx<'_>, cut: &Cut, place: &Place, [x, dy]: [Buf; 2], sums: Sums, gathered: bool) {
     let within = [("p".to_owned(), cut.held())];
     let all = cut.sums();
     cx.nested(LoopKind::Free, &all[3..], |cx, v| {
@@ -321,13 +410,8 @@ fn multiply(cx: &mut LowerCx<'_>, cut: &Cut, place: &Place, [x, dy]: [Buf; 2], g
             let product = Expr::fma(load(cx, dy, &ob, &ol), load(cx, x, &ib, &il), sum.into());
             cx.b.set(sum, product);
         });
-        let at = place.within(&[t.clone(), ob, ib, il, ol]);
-        if gathered {
-            let total = cx.kept(&at) + Expr::Reg(sum);
-            cx.keep(&at, total);
-        } else {
-            cx.store(&at, Expr::Reg(sum));
-        }
+        let sum = Expr::Reg(sum);
+        gather(cx, place, sums, &[t, ob, ib, il, ol], |before| if gathered { before + sum } else { sum });
     });
 }
 
@@ -352,6 +436,7 @@ mod tests {
                 let m = tile.outputs();
                 assert_eq!([cut.part[0] * cut.parts[0], cut.part[1] * cut.parts[1]], [c, o], "{cut:?}");
                 assert_eq!(cut.sums * cut.chunk[0] * cut.chunks[0], n, "{cut:?}");
+                assert_eq!(cut.parts[cut.axis] % cut.groups, 0, "{cut:?}");
                 let [rows, columns] = cut.reach();
                 assert!(rows >= h.div_ceil(m) && rows - cut.chunk[1] < h.div_ceil(m), "{cut:?}");
                 assert_eq!(columns, w.div_ceil(m), "{cut:?}");

@@ -172,7 +172,7 @@ impl Cut {
 }
 
 /// Into how many equal groups `all` are cut: the most up to [`GROUPS`], or all where none but single ones are equal.
-fn grouped(all: usize) -> usize {
+pub(super) fn grouped(all: usize) -> usize {
     let most = (1..=GROUPS.min(all)).rev().find(|g| all.is_multiple_of(*g)).unwrap_or(1);
     if most == 1 && all <= 4 * GROUPS { all } else { most }
 }

@@ -73,8 +73,9 @@ fn anew(rewrite: &mut Rewrite<'_>, id: ValueId, said: Said) -> Result<ValueId, O
             rewrite.op(&name, said.conv, &inputs, origin)
         }
         Said::Grad(said) => {
+            let Some(fold) = said.fold else { return rewrite.op(&name, said.sums, &inputs, origin) };
             let sums = rewrite.op(&format!("{name}.sums"), said.sums, &inputs, None)?;
-            rewrite.op(&name, said.fold, &[sums], origin)
+            rewrite.op(&name, fold, &[sums], origin)
         }
     }
 }
