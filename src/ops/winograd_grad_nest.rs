@@ -445,7 +445,11 @@ mod tests {
         let many = act(1, 1 << 14, &[("h", 32), ("w", 32)]);
         let few = act(1, 64, &[("h", 12), ("w", 16)]);
         assert_eq!(Cut::of(Tile::Four, &few, &few), None, "12 tiles round worse than the definition");
-        assert_eq!(Cut::of(Tile::Two, &many, &many), None, "its buffers would take gigabytes");
+        let held = Cut::of(Tile::Two, &many, &many).and_then(|cut| cut.elements());
+        assert!(
+            held.is_some_and(|e| e < 1 << 24),
+            "parts that run one after another share buffers: {held:?}"
+        );
         assert_eq!(
             Cut::of(Tile::Two, &act(1, 8, &[("h", 8), ("w", 8)]), &act(1, 16, &[("h", 8), ("w", 8)])),
             None
