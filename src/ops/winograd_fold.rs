@@ -43,7 +43,7 @@ impl WinogradFold {
             Tile::ALL.map(|tile| {
                 let parts = [("s", s), ("op", op), ("ip", ip), ("t", tile.numbers())];
                 let sums = weight(&[&parts[..], &[("ob", ob), ("ib", ib), ("il", 16), ("ol", 16)]].concat());
-                Case::new(&format!("{name}, {}", tile.gradient()), Self { tile, flip }, vec![sums])
+                Case::new(format!("{name}, {}", tile.gradient()), Self { tile, flip }, vec![sums])
             })
         };
         [case("one sum", false, [1, 2, 3, 1, 2]), case("several sums, flipped", true, [5, 1, 1, 2, 1])].into_iter().flatten().collect()
