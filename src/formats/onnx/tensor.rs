@@ -220,6 +220,13 @@ impl Raw {
             },
         };
         let raw = Self { dtype, dims, field };
+        if let Field::Bytes(b) = &raw.field
+            && raw.dtype.bits() >= 8
+            && !b.len().is_multiple_of(raw.dtype.bits() / 8)
+        {
+            let dims = &raw.dims;
+            return Err(format!("{} bytes, no whole number of elements for the extents {dims:?}", b.len()));
+        }
         let have = raw.capacity();
         // Elements of less than a byte share bytes, the last may be padded.
         let packed = if raw.dtype.bits() < 8 {
@@ -251,8 +258,7 @@ impl Raw {
         let per_byte = |bits: usize| if bits < 8 { 8 / bits } else { 1 };
         match &self.field {
             Field::Bytes(b) if self.dtype.bits() < 8 => b.len() * per_byte(self.dtype.bits()),
-            // A rest that is no element counts as one too many.
-            Field::Bytes(b) => b.len().div_ceil(self.dtype.bits() / 8),
+            Field::Bytes(b) => b.len() / (self.dtype.bits() / 8),
             Field::F32(v) => v.len(),
             Field::F64(v) => v.len(),
             Field::I32(v) => v.len() * per_byte(self.dtype.bits()),
@@ -327,6 +333,7 @@ mod tests {
     #[test]
     fn every_encoding_is_decoded() {
         let one = |data_type, bytes: &[u8]| raw(data_type, &[1], bytes).expect("sound")[0];
+        assert!(raw(7, &[1], &[0; 4]).is_err() && raw(7, &[2], &[0; 12]).is_err(), "no whole elements");
         assert_eq!(one(1, &1.5f32.to_le_bytes()), 1.5);
         assert_eq!(one(2, &[250]), 250.0);
         assert_eq!(one(3, &[250]), -6.0);
@@ -353,7 +360,10 @@ mod tests {
     #[test]
     fn lying_tensors_are_refused() {
         assert_eq!(raw(1, &[2], &[0; 4]), Err("1 elements for the extents [2]".into()));
-        assert_eq!(raw(1, &[1], &[0; 6]), Err("2 elements for the extents [1]".into()));
+        assert_eq!(
+            raw(1, &[1], &[0; 6]),
+            Err("6 bytes, no whole number of elements for the extents [1]".into())
+        );
         assert_eq!(raw(1, &[-1], &[0; 4]), Err("a negative extent in [-1]".into()));
         assert!(raw(1, &[1 << 40, 1 << 40], &[0; 4]).is_err_and(|e| e.contains("more than memory holds")));
         assert!(raw(8, &[1], &[0; 4]).is_err_and(|e| e.contains("text")));
