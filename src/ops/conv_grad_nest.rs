@@ -22,6 +22,13 @@ const POSITIONS_MIN: usize = 24;
 /// Fewer blocks of maps than this are not worth sharing out by themselves.
 const BLOCKS_MIN: usize = 4;
 
+/// Bytes that a pair of blocks may read in all and still find in the nearer caches.
+const NEAR: usize = 1 << 20;
+
+/// Most blocks of output maps that go over a sample together where a pair of blocks reads more, and fewest groups of them.
+const GROUP_MAX: usize = 4;
+const GROUPS_MIN: usize = 4;
+
 /// Writes the loops, if chunks are worth it; says whether.
 pub(super) fn lower(cx: &mut LowerCx<'_>, op: &ConvGrad, windows: &[Window]) -> bool {
     let dy = cx.input(1).clone();
@@ -54,37 +61,73 @@ pub(super) fn lower(cx: &mut LowerCx<'_>, op: &ConvGrad, windows: &[Window]) -> 
         out.names().iter().map(|n| &**n).zip(sizes.iter().zip(out.dims()).map(extent)).collect()
     };
     let (blocks, members) = (of(true), of(false));
-    cx.nested(LoopKind::Free, &blocks, |cx, block| {
-        let weight = |v: &[Var]| -> Vec<Affine> {
-            let place = |((b, m), s): ((&Var, &Var), &usize)| Affine::from(*m).plus(*b, *s as i64);
-            block.iter().zip(v).zip(&sizes).map(place).collect()
+    // What a pair of blocks reads of all samples does not stay near: then some blocks go over one sample after another together.
+    let seen_each: usize = windows.iter().map(|w| w.stride).product();
+    let read = 4 * positions.saturating_mul(sizes[0] + sizes[1] * seen_each);
+    let group =
+        (1..=GROUP_MAX).rev().find(|g| blocks[0].1.is_multiple_of(*g) && blocks[0].1 / g >= GROUPS_MIN);
+    let group = group.filter(|_| chunks[0].1 > 1 && read > NEAR);
+    let weight = |block: &[Affine], v: &[Var]| -> Vec<Affine> {
+        let place = |((b, m), s): ((&Affine, &Var), &usize)| &(b * *s as i64) + &Affine::from(*m);
+        block.iter().zip(v).zip(&sizes).map(place).collect()
+    };
+    let add = |cx: &mut LowerCx<'_>, block: &[Affine], chunk: &[Affine]| {
+        cx.nested(LoopKind::Free, &members, |cx, v| {
+            let at = weight(block, v);
+            let taps: Vec<Affine> =
+                windows.iter().zip(&at[2..]).map(|(w, k)| tap(&op.geometry, w, k)).collect();
+            let sum = cx.b.let_(0.0);
+            serial(cx, &within, |cx, within| {
+                let place = |((c, w), size): ((&Affine, &Affine), &usize)| &(c * *size as i64) + w;
+                let p: Vec<Affine> = chunk.iter().zip(within).zip(&inner).map(place).collect();
+                let mut x = vec![p[0].clone(), at[1].clone()];
+                x.extend(windows.iter().zip(&p[1..]).zip(&taps).map(|((w, p), k)| seen(w, p, k)));
+                let y = [&[p[0].clone(), at[0].clone()], &p[1..]].concat();
+                let product = Expr::fma(cx.load(1, &y), cx.load(0, &x), sum.into());
+                cx.b.set(sum, product);
+            });
+            let total = cx.kept(&at) + Expr::Reg(sum);
+            cx.keep(&at, total);
+        });
+    };
+    let begin = |cx: &mut LowerCx<'_>, block: &[Affine]| {
+        cx.nested(LoopKind::Free, &members, |cx, v| cx.keep(&weight(block, v), 0.0));
+    };
+    let end = |cx: &mut LowerCx<'_>, block: &[Affine]| {
+        cx.nested(LoopKind::Free, &members, |cx, v| {
+            let at = weight(block, v);
+            let total = cx.kept(&at);
+            cx.store(&at, total);
+        });
+    };
+    let Some(group) = group else {
+        cx.nested(LoopKind::Free, &blocks, |cx, block| {
+            let block: Vec<Affine> = block.iter().map(|b| Affine::from(*b)).collect();
+            begin(cx, &block);
+            serial(cx, &chunks, |cx, chunk| add(cx, &block, chunk));
+            if cx.has_followers() {
+                end(cx, &block);
+            }
+        });
+        return true;
+    };
+    let mut grouped = blocks.clone();
+    grouped[0].1 = group;
+    cx.nested(LoopKind::Free, &[("group", blocks[0].1 / group)], |cx, g| {
+        let first = &Affine::from(g[0]) * group as i64;
+        let block = |v: &[Var]| -> Vec<Affine> {
+            let mut block: Vec<Affine> = v.iter().map(|b| Affine::from(*b)).collect();
+            block[0] = &block[0] + &first;
+            block
         };
-        cx.nested(LoopKind::Free, &members, |cx, v| cx.keep(&weight(v), 0.0));
-        serial(cx, &chunks, |cx, chunk| {
-            cx.nested(LoopKind::Free, &members, |cx, v| {
-                let at = weight(v);
-                let taps: Vec<Affine> =
-                    windows.iter().zip(&at[2..]).map(|(w, k)| tap(&op.geometry, w, k)).collect();
-                let sum = cx.b.let_(0.0);
-                serial(cx, &within, |cx, within| {
-                    let place = |((c, w), size): ((&Affine, &Affine), &usize)| &(c * *size as i64) + w;
-                    let p: Vec<Affine> = chunk.iter().zip(within).zip(&inner).map(place).collect();
-                    let mut x = vec![p[0].clone(), at[1].clone()];
-                    x.extend(windows.iter().zip(&p[1..]).zip(&taps).map(|((w, p), k)| seen(w, p, k)));
-                    let y = [&[p[0].clone(), at[0].clone()], &p[1..]].concat();
-                    let product = Expr::fma(cx.load(1, &y), cx.load(0, &x), sum.into());
-                    cx.b.set(sum, product);
-                });
-                let total = cx.kept(&at) + Expr::Reg(sum);
-                cx.keep(&at, total);
+        cx.nested(LoopKind::Free, &grouped, |cx, v| begin(cx, &block(v)));
+        serial(cx, &chunks[..1], |cx, sample| {
+            cx.nested(LoopKind::Free, &grouped, |cx, v| {
+                serial(cx, &chunks[1..], |cx, chunk| add(cx, &block(v), &[sample, chunk].concat()));
             });
         });
         if cx.has_followers() {
-            cx.nested(LoopKind::Free, &members, |cx, v| {
-                let at = weight(v);
-                let total = cx.kept(&at);
-                cx.store(&at, total);
-            });
+            cx.nested(LoopKind::Free, &grouped, |cx, v| end(cx, &block(v)));
         }
     });
     true

@@ -49,14 +49,16 @@ pub fn equation(op: &Op, inputs: &[&TensorTy], out: &TensorTy) -> Option<Equatio
     if let Op::Winograd(c) = op {
         let bias = if c.bias { "b[o] + " } else { "" };
         let (m, span) = (c.tile.outputs(), c.tile.span());
-        let [h, w] = c.size.map(|e| e.div_ceil(m));
+        let along = |axis: usize| c.size[axis].div_ceil(c.dilation[axis]).div_ceil(m) * c.dilation[axis];
+        let [h, w] = [along(0), along(1)];
         let formula = format!(
             "y[n, o, {m}*h.., {m}*w..] = {bias}A' ( Σ_{{i<{}}} u[o, i] ⊙ (B' x[n, i, {m}*h - {}.., {m}*w - {}..] B) ) A",
             x.c(),
             c.lo[0],
             c.lo[1]
         );
-        let notes = vec![
+        let apart = c.dilation.iter().any(|q| *q > 1);
+        let mut notes = vec![
             format!(
                 "for n < {}, o < {}, h < {h}, w < {w}: tiles of {m}x{m} outputs from tiles of {span}x{span} inputs",
                 out.n(),
@@ -70,6 +72,12 @@ pub fn equation(op: &Op, inputs: &[&TensorTy], out: &TensorTy) -> Option<Equatio
             "u = G w G', made where the weight is loaded or changed (Winograd 1980; Lavin & Gray 2016)"
                 .to_owned(),
         ];
+        if apart {
+            let [a, b] = c.dilation;
+            notes.push(format!(
+                "elements of a tile lie {a} rows and {b} columns apart: so many tiles interleave"
+            ));
+        }
         return Some(Equation { formula, notes });
     }
     if let Op::Dense(d) = op {

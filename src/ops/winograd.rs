@@ -1,10 +1,11 @@
-//! Convolution with kernels of 3x3 and steps of 1 by minimal filtering F(m x m, 3x3) (Winograd 1980; Lavin & Gray 2016), with `m` 2
+//! Convolution with kernels of 3x3, steps of 1 and any dilation by minimal filtering F(m x m, 3x3) (Winograd 1980; Lavin & Gray 2016), with `m` 2
 //! or 4: each `m x m` tile of outputs from a tile `d` of `m + 2` by `m + 2` inputs with 16 instead of 36, or 36 instead of 144,
 //! multiplications per pair of maps,
 //!
 //! `y = A' [ Σ_i u[o, i] * (B' d_i B) ] A + b`, with `u[o, i] = G w[o, i] G'` made by [`super::winograd_weight`],
 //!
-//! and the matrices of [`super::minimal`], which says what they cost in rounding. What is not finite in a tile reaches all
+//! and the matrices of [`super::minimal`], which says what they cost in rounding. With a dilation `q` the elements of a tile lie `q`
+//! apart, and `q` tiles interleave along an axis. What is not finite in a tile reaches all
 //! outputs of it. Only a pass makes it, out of convolutions and of the gradients by their inputs; the language has no name for it.
 
 use super::args::{Attr, Attrs};
@@ -42,6 +43,8 @@ pub struct Winograd {
     pub tile: Tile,
     /// Output channels.
     pub channels: usize,
+    /// From one tap to the next on each axis.
+    pub dilation: [usize; 2],
     /// Zeros before the input on each axis.
     pub lo: [usize; 2],
     /// The output's grid.
@@ -74,20 +77,21 @@ pub fn of(op: &Op, x: &TensorTy, out: &TensorTy, tile: Tile) -> Result<Said, Str
     if x.rank() != 2 || geometry.share != Share::All || geometry.links != Linking::Dense {
         return Err("it is for grids of rank 2 whose positions share weights and whose maps are all linked".into());
     }
-    let kernel = |w: &Window| w.kernel == 3 && w.stride == 1 && w.dilation == 1;
+    let kernel = |w: &Window| w.kernel == 3 && w.stride == 1;
     if !windows.iter().all(kernel) {
-        return Err("it is for kernels of 3x3 with stride and dilation 1".into());
+        return Err("it is for kernels of 3x3 with steps of 1".into());
     }
-    if windows.iter().any(|w| w.lo > 2) {
-        return Err("the padding before the input is more than 2".into());
+    if windows.iter().any(|w| w.lo > 2 * w.dilation) {
+        return Err("the padding before the input is more than the kernel reaches".into());
     }
     if !maps(x, out).all(|c| c.is_multiple_of(Cut::LANES)) {
         let lanes = Cut::LANES;
         return Err(format!("its {} and {channels} maps are no multiples of {lanes}", x.c()));
     }
     let (grid, flip) = (out.grid_dims(), geometry.flip != transposed);
-    let lo = |w: &Window| if transposed { 2 - w.lo } else { w.lo };
-    let conv = Winograd { tile, channels, lo: [lo(&windows[0]), lo(&windows[1])], size: [grid[0], grid[1]], bias };
+    let lo = |w: &Window| if transposed { 2 * w.dilation - w.lo } else { w.lo };
+    let dilation = [windows[0].dilation, windows[1].dilation];
+    let conv = Winograd { tile, channels, dilation, lo: [lo(&windows[0]), lo(&windows[1])], size: [grid[0], grid[1]], bias };
     conv.cut(x.n(), x.c()).ok_or_else(|| match tile {
         Tile::Two => "its buffers would be too large".to_owned(),
         Tile::Four => format!("{} maps are too few, or cut into no chains of a few blocks, to round well", x.c()),
@@ -105,7 +109,9 @@ pub fn pays(op: &Op, x: &TensorTy, out: &TensorTy, loaded: bool) -> Result<Tile,
     if x.grid_dims().contains(&1) {
         return Err("most taps of the definition meet no input and are left out".into());
     }
-    let tiles = out.n() * out.grid_dims().iter().map(|e| e.div_ceil(2)).product::<usize>();
+    let dilation = two.conv.dilation;
+    let along = |(e, q): (&usize, usize)| e.div_ceil(q).div_ceil(2) * q;
+    let tiles = out.n() * out.grid_dims().iter().zip(dilation).map(along).product::<usize>();
     let bytes = maps(x, out).fold(64, usize::saturating_mul);
     let least = match (loaded, bytes > LARGE) {
         (false, _) => MADE_MIN,
@@ -147,11 +153,12 @@ impl Winograd {
             <[usize; 2]>::try_from(attrs.sizes(name)?).map_err(|_| format!("attribute `{name}` is no pair"))
         };
         let (lo, size) = (pair("lo")?, pair("size")?);
-        if lo.iter().any(|l| *l > 2) || size.contains(&0) {
-            return Err("attribute `lo` is more than 2, or `size` is 0".into());
+        let dilation = pair("dilation")?;
+        if dilation.contains(&0) || (0..2).any(|d| lo[d] > dilation[d].saturating_mul(2)) || size.contains(&0) {
+            return Err("attribute `lo` is more than the kernel reaches, or `size` or `dilation` is 0".into());
         }
         let tile = Tile::of(attrs.size("tile")?)?;
-        Ok(Self { tile, channels: attrs.size("out")?, lo, size, bias: attrs.bool("bias")? })
+        Ok(Self { tile, channels: attrs.size("out")?, dilation, lo, size, bias: attrs.bool("bias")? })
     }
 
     /// Test cases.
@@ -166,7 +173,15 @@ impl Winograd {
             }
             Case::new(name, conv, inputs)
         };
-        let of = |channels, lo, size, bias| Winograd { tile: Tile::Two, channels, lo, size, bias };
+        let of = |channels, lo, size, bias| Winograd {
+            tile: Tile::Two,
+            channels,
+            dilation: [1, 1],
+            lo,
+            size,
+            bias,
+        };
+        let dilated = |dilation, conv: Winograd| Winograd { dilation, ..conv };
         let four = |channels, lo, size, bias| Winograd { tile: Tile::Four, ..of(channels, lo, size, bias) };
         vec![
             case("even", (1, 16), [6, 8], of(16, [1, 1], [6, 8], true)),
@@ -176,6 +191,10 @@ impl Winograd {
             case("bands", (1, 32), [26, 20], of(32, [1, 1], [26, 20], true)),
             case("parts of rows", (1, 64), [5, 498], of(64, [1, 1], [5, 498], true)),
             case("uneven bands", (2, 64), [19, 30], of(64, [1, 0], [19, 28], false)),
+            case("dilated", (2, 16), [9, 14], dilated([2, 3], of(32, [2, 3], [9, 14], true))),
+            case("dilated far", (1, 32), [6, 40], dilated([5, 12], of(16, [5, 12], [6, 40], false))),
+            case("four, dilated", (1, 64), [26, 23], dilated([2, 4], four(64, [2, 3], [26, 21], true))),
+            case("four, dilated, held", (4, 64), [9, 9], dilated([2, 2], four(16, [4, 4], [13, 13], false))),
             case("four", (1, 64), [8, 12], four(16, [1, 1], [8, 12], true)),
             case("four, odd", (3, 64), [7, 9], four(32, [1, 1], [7, 9], false)),
             case("four, full", (1, 64), [5, 6], four(16, [2, 2], [7, 8], false)),
@@ -187,7 +206,7 @@ impl Winograd {
 
     /// How the nest goes over its tiles on an input of `n` samples and `c` channels.
     pub(super) fn cut(&self, n: usize, c: usize) -> Option<Cut> {
-        Cut::of(self.tile, n, c, self.channels, self.size)
+        Cut::of(self.tile, n, [c, self.channels], self.size, self.dilation)
     }
 }
 
@@ -201,6 +220,7 @@ impl OpRules for Winograd {
         Attrs::default()
             .with("tile", Attr::Int(self.tile.outputs() as i64))
             .with("out", Attr::Int(self.channels as i64))
+            .with("dilation", ints(self.dilation))
             .with("lo", ints(self.lo))
             .with("size", ints(self.size))
             .with("bias", Attr::Bool(self.bias))
@@ -212,7 +232,7 @@ impl OpRules for Winograd {
             && u.dims() == [self.channels, x.c(), self.tile.numbers()]
             && inputs.len() == 2 + usize::from(self.bias)
             && inputs.get(2).is_none_or(|b| b.dims() == [self.channels])
-            && (0..2).all(|d| self.size[d] <= x.grid_dims()[d] + self.lo[d] + 2);
+            && (0..2).all(|d| self.size[d] <= x.grid_dims()[d] + self.lo[d] + 2 * self.dilation[d]);
         if !fits || self.cut(x.n(), x.c()).is_none() {
             let message = format!("`winograd` of {} channels does not fit {x} and {u}", self.channels);
             return Err(OpError::new(codes::E0206, message).at(At::Input(1)));
@@ -246,11 +266,17 @@ impl OpRules for Winograd {
             pairs(matrix.len()).map(element).collect()
         };
         let mut y = Array::zeros(out.dims());
-        let [rows, columns] = self.size.map(|e| e.div_ceil(m));
+        // Tiles along an axis, those of each phase of the dilation together; a tile's place by its number.
+        let along = |axis: usize| self.size[axis].div_ceil(self.dilation[axis]).div_ceil(m) * self.dilation[axis];
+        let place = |tile: usize, k: usize, axis: usize| {
+            let q = self.dilation[axis];
+            (m * (tile / q) + k) * q + tile % q
+        };
+        let [rows, columns] = [along(0), along(1)];
         for (n, th, tw) in (0..out.n()).flat_map(|n| (0..rows).flat_map(move |h| (0..columns).map(move |w| (n, h, w)))) {
             let spread: Vec<Vec<f64>> = (0..x.dims[1])
                 .map(|i| {
-                    let at = |p: usize, k: usize, axis: usize| (m * p + k) as i64 - self.lo[axis] as i64;
+                    let at = |p: usize, k: usize, axis: usize| place(p, k, axis) as i64 - self.lo[axis] as i64;
                     let d: Vec<f64> = pairs(span).map(|(k, l)| pixel(n, i, at(th, k, 0), at(tw, l, 1))).collect();
                     twice(&b, &d)
                 })
@@ -259,7 +285,7 @@ impl OpRules for Winograd {
                 let product = |t: usize| -> f64 { spread.iter().enumerate().map(|(i, v)| u.at(&[o, i, t]) * v[t]).sum() };
                 let products: Vec<f64> = (0..self.tile.numbers()).map(product).collect();
                 for ((k, l), sum) in pairs(m).zip(twice(&a, &products)) {
-                    let (h, w) = (m * th + k, m * tw + l);
+                    let (h, w) = (place(th, k, 0), place(tw, l, 1));
                     if h < self.size[0] && w < self.size[1] {
                         let at = y.offset(&[n, o, h, w]);
                         y.data[at] = sum + inputs.get(2).map_or(0.0, |b| b.at(&[o]));
@@ -279,7 +305,8 @@ impl OpRules for Winograd {
         let mut wants = Wants::any(inputs.len());
         if let Some(cut) = self.cut(x.n(), x.c()) {
             let reach = cut.reach();
-            let halo = (0..2).map(|d| (self.lo[d], (self.tile.outputs() * reach[d] + 2).saturating_sub(self.lo[d] + x.grid_dims()[d])));
+            let below = |d: usize| (self.tile.outputs() * reach[d] + 2) * self.dilation[d];
+            let halo = (0..2).map(|d| (self.lo[d], below(d).saturating_sub(self.lo[d] + x.grid_dims()[d])));
             wants.inputs[0] = Want::Channels([(0, 0), (0, 0)].into_iter().chain(halo).collect());
         }
         wants.inputs[1] = Want::Order(vec![2, 1, 0]);
@@ -302,6 +329,7 @@ impl OpRules for Winograd {
     }
 
     fn field(&self, _input: usize, _inputs: &[&TensorTy], _out: &TensorTy) -> Vec<Field> {
-        self.lo.iter().map(|lo| Field::Window { stride: 1, before: *lo as i64, reach: 3 }).collect()
+        let window = |(lo, q): (&usize, usize)| Field::Window { stride: 1, before: *lo as i64, reach: 2 * q as u64 + 1 };
+        self.lo.iter().zip(self.dilation).map(window).collect()
     }
 }

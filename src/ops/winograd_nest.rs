@@ -52,7 +52,9 @@ pub(super) struct Cut {
     tile: Tile,
     /// Blocks of input maps that are summed in one chain.
     chain: usize,
-    /// Tiles of a row of a band.
+    /// Tiles that interleave along each axis.
+    phases: [usize; 2],
+    /// Tiles of a row of a band, of each phase.
     width: usize,
     /// Into how many equal parts rows are cut.
     columns: usize,
@@ -79,8 +81,17 @@ impl Cut {
     pub(super) const LANES: usize = 16;
 
     /// The cut of least cost by a rough model: products, transforms, what is fetched from afar, and rows below the output.
-    pub(super) fn of(tile: Tile, n: usize, c: usize, o: usize, size: [usize; 2]) -> Option<Self> {
-        let [height, row] = size.map(|e| e.div_ceil(tile.outputs()));
+    pub(super) fn of(
+        tile: Tile,
+        n: usize,
+        [c, o]: [usize; 2],
+        size: [usize; 2],
+        phases: [usize; 2],
+    ) -> Option<Self> {
+        if phases.contains(&0) {
+            return None;
+        }
+        let [height, row] = [0, 1].map(|axis| size[axis].div_ceil(phases[axis]).div_ceil(tile.outputs()));
         let apart = |maps: usize| maps == 0 || !maps.is_multiple_of(Self::LANES);
         if n == 0 || height == 0 || row == 0 || apart(c) || apart(o) {
             return None;
@@ -89,7 +100,8 @@ impl Cut {
         // Whole rows where several fit, else parts of one row; whole samples where they are small.
         let whole = (1..=height).map(|band| (1, band, 1));
         let columns = (2..=row).filter(|c| row.is_multiple_of(*c)).map(|columns| (1, 1, columns));
-        let most = HELD_MAX / height.saturating_mul(row).max(1);
+        let most = phases.iter().fold(height.saturating_mul(row), |all, p| all.saturating_mul(*p));
+        let most = HELD_MAX / most.max(1);
         let held = (2..=n.min(most)).filter(|h| n.is_multiple_of(*h)).map(|held| (held, height, 1));
         let cuts = whole.chain(columns).chain(held).map(|(held, band, columns)| {
             let (width, bands) = (row / columns, height.div_ceil(band));
@@ -107,6 +119,7 @@ impl Cut {
             Self {
                 tile,
                 chain,
+                phases,
                 width,
                 columns,
                 band,
@@ -157,7 +170,7 @@ impl Cut {
 
     /// Tiles of a band.
     fn tiles(&self) -> usize {
-        self.held * self.band * self.width
+        self.held * self.band * self.width * self.phases[0] * self.phases[1]
     }
 
     /// Cycles of the whole, roughly.
@@ -165,7 +178,7 @@ impl Cut {
         self.cycles
     }
 
-    /// Rows and columns of tiles, those below the output included.
+    /// Rows and columns of tiles of a phase, those below the output included.
     pub(super) fn reach(&self) -> [usize; 2] {
         [self.band * self.bands, self.width * self.columns]
     }
@@ -231,7 +244,7 @@ struct At {
     n: Affine,
     block: Affine,
     lane: Affine,
-    /// Which tile of the sample.
+    /// The tile's first output.
     row: Affine,
     column: Affine,
     /// Which tile of the band.
@@ -246,29 +259,42 @@ fn tiles(
     maps: usize,
     body: impl FnOnce(&mut LowerCx<'_>, &At),
 ) {
+    let [rows, columns] = cut.phases;
     let dims = [
         ("block", maps / Cut::LANES),
         ("s", cut.held),
         ("th", cut.band),
+        ("ph", rows),
         ("tw", cut.width),
+        ("pw", columns),
         ("lane", Cut::LANES),
     ];
-    cx.nested(LoopKind::Free, &dims, |cx, v| {
-        let [block, s, th, tw, lane] = [v[0], v[1], v[2], v[3], v[4]].map(Affine::from);
-        let p = &(&(&(&s * cut.band as i64) + &th) * cut.width as i64) + &tw;
-        let at = At { n: &place.n + &s, row: &place.row + &th, column: &place.column + &tw, block, lane, p };
-        body(cx, &at);
+    let real: Vec<(&str, usize)> =
+        dims.into_iter().filter(|(name, e)| *e > 1 || !name.starts_with('p')).collect();
+    cx.nested(LoopKind::Free, &real, |cx, v| {
+        let mut v = v.iter().copied();
+        let mut next = |name: &str| {
+            let runs = real.iter().any(|(n, _)| *n == name);
+            if runs { v.next().map_or(Affine::k(0), Affine::from) } else { Affine::k(0) }
+        };
+        let [block, s, th, ph, tw, pw, lane] = dims.map(|(name, _)| next(name));
+        let row = &(&(&s * cut.band as i64) + &th) * rows as i64;
+        let p = &(&(&(&(&row + &ph) * cut.width as i64) + &tw) * columns as i64) + &pw;
+        let step = cut.tile.outputs() as i64;
+        let row = &(&(&place.row + &th) * (step * rows as i64)) + &ph;
+        let column = &(&(&place.column + &tw) * (step * columns as i64)) + &pw;
+        body(cx, &At { n: &place.n + &s, row, column, block, lane, p });
     });
 }
 
 /// `B' d B` of every tile and input channel.
 fn spread_out(cx: &mut LowerCx<'_>, op: &Winograd, cut: &Cut, place: &Place, to: Buf, c: usize) {
-    let (tile, m) = (op.tile, op.tile.outputs() as i64);
+    let tile = op.tile;
     tiles(cx, cut, place, c, |cx, at| {
         let channel = &(&at.block * Cut::LANES as i64) + &at.lane;
         let load = |cx: &mut LowerCx<'_>, i: usize, j: usize| {
-            let h = (&at.row * m).offset(i as i64 - op.lo[0] as i64);
-            let w = (&at.column * m).offset(j as i64 - op.lo[1] as i64);
+            let from = |k: usize, axis: usize| (k * op.dilation[axis]) as i64 - op.lo[axis] as i64;
+            let (h, w) = (at.row.offset(from(i, 0)), at.column.offset(from(j, 1)));
             cx.load(0, &[at.n.clone(), channel.clone(), h, w])
         };
         tile.both(cx, tile.span(), Tile::input_rule, load, |cx, i, j, value| {
@@ -325,7 +351,7 @@ fn collect(cx: &mut LowerCx<'_>, op: &Winograd, cut: &Cut, place: &Place, from: 
     let (tile, m) = (op.tile, op.tile.outputs());
     let reach = cut.reach();
     // Where the last tile along an axis has no output.
-    let below = |axis: usize, at: usize| m * (reach[axis] - 1) + at >= op.size[axis];
+    let below = |axis: usize, at: usize| (m * (reach[axis] - 1) + at + 1) * op.dilation[axis] > op.size[axis];
     tiles(cx, cut, place, o, |cx, at| {
         let channel = &(&(&at.block * Cut::LANES as i64) + &at.lane) + &place.first;
         let bias = op.bias.then(|| {
@@ -337,7 +363,8 @@ fn collect(cx: &mut LowerCx<'_>, op: &Winograd, cut: &Cut, place: &Place, from: 
             cx.b.load(from, &[place.g.clone(), at.block.clone(), t, at.p.clone(), at.lane.clone()])
         };
         tile.both(cx, tile.span(), Tile::output_rule, load, |cx, i, j, sum: Reg| {
-            let (h, w) = ((&at.row * m as i64).offset(i as i64), (&at.column * m as i64).offset(j as i64));
+            let (h, w) =
+                (at.row.offset((i * op.dilation[0]) as i64), at.column.offset((j * op.dilation[1]) as i64));
             let inside = [(&h, 0, i), (&w, 1, j)]
                 .into_iter()
                 .filter(|(_, axis, at)| below(*axis, *at))
@@ -357,25 +384,28 @@ mod tests {
 
     #[test]
     fn bands_cover_the_tiles_and_groups_the_bands() {
-        for (n, c, o, size) in [
-            (1, 64, 64, [56, 56]),
-            (16, 512, 512, [7, 7]),
-            (17, 32, 48, [9, 31]),
-            (1, 32, 32, [3, 3]),
-            (1, 512, 512, [7, 7]),
-            (2, 512, 512, [7, 7]),
-            (4, 64, 32, [256, 256]),
-            (12, 96, 64, [14, 14]),
+        for (n, c, o, size, phases) in [
+            (1, 64, 64, [56, 56], [1, 1]),
+            (16, 512, 512, [7, 7], [1, 1]),
+            (17, 32, 48, [9, 31], [1, 1]),
+            (1, 32, 32, [3, 3], [1, 1]),
+            (1, 512, 512, [7, 7], [1, 1]),
+            (2, 512, 512, [7, 7], [1, 1]),
+            (4, 64, 32, [256, 256], [1, 1]),
+            (12, 96, 64, [14, 14], [1, 1]),
+            (2, 64, 64, [56, 57], [2, 4]),
+            (1, 64, 64, [5, 9], [6, 12]),
         ] {
             for tile in Tile::ALL {
-                let Some(cut) = Cut::of(tile, n, c, o, size) else {
+                let Some(cut) = Cut::of(tile, n, [c, o], size, phases) else {
                     assert!(tile == Tile::Four && c < 64, "{c} maps can be cut");
                     continue;
                 };
                 let [rows, columns] = cut.reach();
                 let m = tile.outputs();
-                assert!(m * rows >= size[0] && columns == size[1].div_ceil(m), "{cut:?}");
-                assert!(m * (rows - cut.band) < size[0], "no band lies below: {cut:?}");
+                let [height, width] = [0, 1].map(|axis| size[axis].div_ceil(phases[axis]));
+                assert!(m * rows >= height && columns == width.div_ceil(m), "{cut:?}");
+                assert!(m * (rows - cut.band) < height, "no band lies below: {cut:?}");
                 assert_eq!(
                     cut.groups * cut.samples * cut.turns * cut.held,
                     n * cut.bands * cut.parts,
@@ -384,6 +414,6 @@ mod tests {
                 assert!((c / Cut::LANES).is_multiple_of(cut.chain), "{cut:?}");
             }
         }
-        assert_eq!(Cut::of(Tile::Two, 1, 8, 16, [8, 8]), None);
+        assert_eq!(Cut::of(Tile::Two, 1, [8, 16], [8, 8], [1, 1]), None);
     }
 }

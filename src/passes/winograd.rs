@@ -60,7 +60,10 @@ pub(super) fn key(graph: &Graph, id: ValueId, at_load: &[bool]) -> Option<String
     // Not the bias: it changes nothing, and normalisations bring one.
     let swap = if weight.swap { ", maps swapped" } else { "" };
     let flip = if weight.flip { ", flipped" } else { "" };
-    Some(format!("3x3 at {:?} of {x} to {}{swap}{flip}, weight {when}", conv.lo, value.ty))
+    Some(format!(
+        "3x3 at {:?}, dilation {:?}, of {x} to {}{swap}{flip}, weight {when}",
+        conv.lo, conv.dilation, value.ty
+    ))
 }
 
 fn anew(rewrite: &mut Rewrite<'_>, id: ValueId, said: Said) -> Result<ValueId, OpError> {
