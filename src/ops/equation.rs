@@ -49,18 +49,26 @@ pub fn equation(op: &Op, inputs: &[&TensorTy], out: &TensorTy) -> Option<Equatio
     if let Op::Winograd(c) = op {
         let bias = if c.bias { "b[o] + " } else { "" };
         let (m, span) = (c.tile.outputs(), c.tile.span());
-        let along = |axis: usize| c.size[axis].div_ceil(c.dilation[axis]).div_ceil(m) * c.dilation[axis];
-        let [h, w] = [along(0), along(1)];
+        let [h, w] = [0, 1].map(|axis| c.size[axis].div_ceil(c.dilation[axis]).div_ceil(m));
+        // Where tiles interleave, `p` and `q` count their phases.
+        let rows = |q: usize, tile: &str, phase: &str, lo: Option<usize>| {
+            let lo = lo.map_or(String::new(), |lo| format!(" - {lo}"));
+            if q == 1 { format!("{m}*{tile}{lo}..") } else { format!("{q}*({m}*{tile}..) + {phase}{lo}") }
+        };
+        let [a, b] = c.dilation;
         let formula = format!(
-            "y[n, o, {m}*h.., {m}*w..] = {bias}A' ( Σ_{{i<{}}} u[o, i] ⊙ (B' x[n, i, {m}*h - {}.., {m}*w - {}..] B) ) A",
+            "y[n, o, {}, {}] = {bias}A' ( Σ_{{i<{}}} u[o, i] ⊙ (B' x[n, i, {}, {}] B) ) A",
+            rows(a, "h", "p", None),
+            rows(b, "w", "q", None),
             x.c(),
-            c.lo[0],
-            c.lo[1]
+            rows(a, "h", "p", Some(c.lo[0])),
+            rows(b, "w", "q", Some(c.lo[1]))
         );
-        let apart = c.dilation.iter().any(|q| *q > 1);
-        let mut notes = vec![
+        let phases = [(a, "p"), (b, "q")].into_iter().filter(|(q, _)| *q > 1);
+        let phases: String = phases.map(|(q, name)| format!(", {name} < {q}")).collect();
+        let notes = vec![
             format!(
-                "for n < {}, o < {}, h < {h}, w < {w}: tiles of {m}x{m} outputs from tiles of {span}x{span} inputs",
+                "for n < {}, o < {}, h < {h}, w < {w}{phases}: tiles of {m}x{m} outputs from tiles of {span}x{span} inputs",
                 out.n(),
                 out.c()
             ),
@@ -72,12 +80,6 @@ pub fn equation(op: &Op, inputs: &[&TensorTy], out: &TensorTy) -> Option<Equatio
             "u = G w G', made where the weight is loaded or changed (Winograd 1980; Lavin & Gray 2016)"
                 .to_owned(),
         ];
-        if apart {
-            let [a, b] = c.dilation;
-            notes.push(format!(
-                "elements of a tile lie {a} rows and {b} columns apart: so many tiles interleave"
-            ));
-        }
         return Some(Equation { formula, notes });
     }
     if let Op::Dense(d) = op {

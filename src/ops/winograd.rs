@@ -32,6 +32,9 @@ const LOADED_MIN: usize = 16;
 /// Below so many tiles too few lie side by side, small as the weight may be.
 const TILES_MIN: usize = 4;
 
+/// Of the definition's time the most that interleaved tiles may be expected to take: on narrower vectors transforms weigh more.
+const APART: f64 = 0.6;
+
 /// A transformed weight of more bytes is large.
 const LARGE: usize = 1 << 20;
 
@@ -128,8 +131,13 @@ pub fn pays(op: &Op, x: &TensorTy, out: &TensorTy, loaded: bool) -> Result<Tile,
         let made = if loaded { 0.0 } else { said.weight.cycles(maps(x, out).product()) };
         said.conv.cut(x.n(), x.c()).map_or(f64::INFINITY, |cut| cut.cycles()) + made
     };
-    let four = of(op, x, out, Tile::Four).is_ok_and(|four| cycles(&four) < cycles(&two));
-    Ok(if four { Tile::Four } else { Tile::Two })
+    let four = of(op, x, out, Tile::Four).ok().map(|four| cycles(&four));
+    let best = four.unwrap_or(f64::INFINITY).min(cycles(&two));
+    // Interleaved tiles cover grids badly that are not much longer than the kernel reaches, where the definition leaves out taps.
+    if dilation != [1, 1] && best > APART * two.conv.by_definition(x) {
+        return Err("tiles that interleave would reach far below the output".into());
+    }
+    Ok(if four.is_some_and(|four| four < cycles(&two)) { Tile::Four } else { Tile::Two })
 }
 
 /// Maps on either side.
@@ -202,6 +210,16 @@ impl Winograd {
             case("four, bands", (1, 64), [50, 61], four(64, [1, 1], [50, 61], true)),
             case("four, samples held", (8, 128), [7, 7], four(128, [1, 1], [7, 7], true)),
         ]
+    }
+
+    /// Cycles of the definition, roughly: its products of which the taps meet the input.
+    fn by_definition(&self, x: &TensorTy) -> f64 {
+        let met = |axis: usize| -> f64 {
+            let (q, lo, out, extent) = (self.dilation[axis], self.lo[axis], self.size[axis], x.grid_dims()[axis]);
+            let of_tap = |k: usize| (extent + lo).saturating_sub(k * q).min(out).saturating_sub(lo.saturating_sub(k * q));
+            (0..3).map(|k| of_tap(k) as f64).sum()
+        };
+        x.n() as f64 * met(0) * met(1) * x.c() as f64 * self.channels as f64 / Cut::LANES as f64
     }
 
     /// How the nest goes over its tiles on an input of `n` samples and `c` channels.

@@ -26,10 +26,12 @@ const SUMS_MAX: usize = 8;
 /// What of the nearer caches sums and buffers may fill, in bytes.
 const NEAR: usize = 800_000;
 
-/// Most tiles of one chain where tiles are large: what larger constants lose in rounding, shorter chains win back. With fewer tiles
-/// in all than the second they would not.
+/// Most tiles of one chain where tiles are large, and how many chains there are, unless these became too short to pay: what larger
+/// constants lose in rounding, shorter chains win back. With fewer tiles in all than the last they would not.
 const CHAIN_MAX: usize = 128;
-const FOUR_MIN: usize = 16;
+const CHAIN_MIN: usize = 8;
+const CHAINS: usize = 4;
+const FOUR_MIN: usize = 64;
 
 /// Cycles of a transform of one tile of 16 maps: of the input, of the gradient.
 fn spread(tile: Tile) -> [f64; 2] {
@@ -176,10 +178,11 @@ fn chunk(
     part: [usize; 2],
 ) -> Option<([usize; 3], [usize; 3])> {
     let number = 4 * tile.numbers();
+    let all = samples.saturating_mul(tiles[0]).saturating_mul(tiles[1]);
     let fits = NEAR.checked_sub(number * part[0] * part[1])? / (number * (part[0] + part[1]));
     let most = match tile {
         Tile::Two => fits,
-        Tile::Four => fits.min(CHAIN_MAX),
+        Tile::Four => fits.min((all / CHAINS).clamp(CHAIN_MIN, CHAIN_MAX)),
     };
     let width = (1..=most.min(tiles[1])).rev().find(|w| tiles[1].is_multiple_of(*w))?;
     // Rows below the output are lost work.
@@ -424,7 +427,7 @@ mod tests {
     fn parts_and_chunks_cover_everything_once() {
         for (n, c, o, h, w) in [
             (1, 64, 64, 56, 56),
-            (8, 512, 512, 7, 7),
+            (16, 512, 512, 7, 7),
             (64, 16, 16, 32, 32),
             (4, 128, 64, 256, 256),
             (7, 48, 80, 9, 31),

@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use cnnc::graph::{Def, Graph, ValueId};
 use cnnc::ops::Op;
 use cnnc::ops::batchnorm::BatchNorm;
+use cnnc::ops::conv_grad::ConvGrad;
 use cnnc::ops::geometry::{Geometry, Linking, Share};
 use cnnc::ops::init::Init;
 use cnnc::ops::lrn::Lrn;
@@ -427,4 +428,70 @@ fn no_layer_of_an_example_rounds_much_worse_than_a_plain_chain() {
     wrong.sort();
     assert!(all.len() > 200, "only {} layers", all.len());
     assert!(wrong.is_empty(), "{} of {} layers:\n{}", wrong.len(), all.len(), wrong.join("\n"));
+}
+
+/// Of some 3x3 layers: gradients by the weight sum over all positions of all samples.
+#[test]
+fn gradients_by_weights_round_no_worse_than_twice_a_plain_chain() {
+    let mut wrong = Vec::new();
+    for (batch, c, o, [h, w], dilate) in [
+        (1, 64, 64, [28, 28], 1),
+        (8, 32, 16, [14, 14], 1),
+        (2, 16, 48, [9, 57], 1),
+        (8, 128, 128, [7, 7], 1),
+        (16, 128, 128, [7, 7], 1),
+        (2, 16, 16, [20, 20], 2),
+    ] {
+        let text = format!(
+            "net N(x: [c: {c}, h: {h}, w: {w}]) -> [c: {o}, h: {h}, w: {w}] {{ x |> conv({o}, 3x3, pad: same, dilate: {dilate}, bias: false) as y }}"
+        );
+        let checked = Compiler::new(Options::default().batch(batch)).check("net.cnn", &text, &Files);
+        let graph = &checked.program.nets.first().expect("a net").graph;
+        let (id, geometry) = graph
+            .ids()
+            .find_map(|id| match &graph.value(id).def {
+                Def::Op { op: Op::Conv(conv), .. } => Some((id, conv.geometry.clone())),
+                _ => None,
+            })
+            .expect("a convolution");
+        let Def::Op { inputs, .. } = &graph.value(id).def else { continue };
+        let random = Random::new(SEED, "gradients");
+        let mut drawn = |ty: &TensorTy, first: u64, floor: f32| -> Vec<f32> {
+            (0..ty.len() as u64).map(|i| (random.normal(first + i) as f32).max(floor)).collect()
+        };
+        let (x_ty, y_ty) = (graph.value(inputs[0]).ty.clone(), graph.value(id).ty.clone());
+        let x = drawn(&x_ty, 0, 0.0);
+        let dy = drawn(&y_ty, 1 << 40, f32::NEG_INFINITY);
+        let layer = Layer {
+            name: text.clone(),
+            op: Op::ConvGrad(ConvGrad { geometry }),
+            inputs: vec![(x_ty.clone(), x.clone()), (y_ty.clone(), dy.clone())],
+            out: graph.value(inputs[1]).ty.clone(),
+        };
+        let found = machine(&layer);
+        let mut sums = Vec::new();
+        for at in sampled(layer.out.len()) {
+            let k = index(at, layer.out.dims());
+            let mut chain = Chain::default();
+            for_each_index(&[batch, h, w], |p| {
+                let seen = |p: usize, k: usize| (p + k * dilate).checked_sub(dilate);
+                if let (Some(r), Some(q)) = (seen(p[1], k[2]), seen(p[2], k[3]))
+                    && r < h
+                    && q < w
+                {
+                    chain.add(
+                        x[offset(&[p[0], k[1], r, q], x_ty.dims())],
+                        dy[offset(&[p[0], k[0], p[1], p[2]], y_ty.dims())],
+                    );
+                }
+            });
+            sums.push((f64::from(found[at]), chain.wide, f64::from(chain.plain)));
+        }
+        let ours = error(sums.iter().map(|(found, wide, _)| (*found, *wide)));
+        let plain = error(sums.iter().map(|(_, wide, plain)| (*plain, *wide)));
+        if ours > FACTOR * plain {
+            wrong.push(format!("batch {batch}, {text}: {ours:.2e}, a plain chain {plain:.2e}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -195,7 +195,10 @@ impl Compiled {
             (done == other).then_some(step)
         });
         let Some(twin) = twin else {
-            return none("does not apply: it would round worse than the definition".to_owned());
+            return none(
+                "does not apply: it would round worse than the definition, or its buffers would be too large"
+                    .to_owned(),
+            );
         };
         let cycles = Some(self.recipe.schedule(&twin.nest, &Target::of(&self.options.isa)).cycles());
         let loaded = graph.at_load()[inputs[1].index()];
@@ -210,7 +213,7 @@ impl Compiled {
                     tile.products() / 9
                 )
             }
-            (Some(_), Some(_)) => "ruled to be slower".to_owned(),
+            (Some(_), Some(_)) => "tiles of this size are ruled to be slower".to_owned(),
             (None, Some(_)) => pays(op, x, &root.ty, loaded).err().unwrap_or_default(),
             (None, None) => String::new(),
         };

@@ -218,7 +218,14 @@ impl Tuner<'_, '_> {
     fn algorithm(&mut self, key: &str, twins: &[Twin<'_>]) -> Result<Option<Way>, CompileError> {
         let what = format!("algorithm {key}");
         if let Some(winner) = self.read(&what) {
-            return Ok(WAYS.into_iter().find(|way| winner.line == said(*way)));
+            if let Some(way) = WAYS.into_iter().find(|way| winner.line == said(*way)) {
+                return Ok(Some(way));
+            }
+            let line = &winner.line;
+            self.tuned.warnings.push(format!(
+                "a kept winner for `{}` is `{line}`, which is no way to compute it",
+                winner.name
+            ));
         }
         let [direct, _, ..] = twins else { return Ok(None) };
         let value = direct.lowered.work.graph.value(direct.id);
