@@ -456,7 +456,7 @@ fn gradients_by_weights_round_no_worse_than_twice_a_plain_chain() {
             .expect("a convolution");
         let Def::Op { inputs, .. } = &graph.value(id).def else { continue };
         let random = Random::new(SEED, "gradients");
-        let mut drawn = |ty: &TensorTy, first: u64, floor: f32| -> Vec<f32> {
+        let drawn = |ty: &TensorTy, first: u64, floor: f32| -> Vec<f32> {
             (0..ty.len() as u64).map(|i| (random.normal(first + i) as f32).max(floor)).collect()
         };
         let (x_ty, y_ty) = (graph.value(inputs[0]).ty.clone(), graph.value(id).ty.clone());
