@@ -114,7 +114,7 @@ impl WinogradGrad {
             let ways = ways.filter(|(tile, folded)| !folded || once(*tile));
             let of = |(tile, folded): (Tile, bool)| {
                 let name = format!("{name}, {}{}", tile.gradient(), if folded { ", folded" } else { "" });
-                Case::new(name.clone(), Self { tile, lo, folded, flip: folded && name.len() % 2 == 0 }, inputs.clone())
+                Case::new(name, Self { tile, lo, folded, flip: folded && tile == Tile::Four }, inputs.clone())
             };
             ways.map(of).collect::<Vec<_>>()
         };

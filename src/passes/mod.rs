@@ -156,6 +156,9 @@ pub fn detour(work: Work, params: &[ValueId]) -> Work {
     update::detour(work, params)
 }
 
+/// All ways, the definition first.
+pub const WAYS: [Way; 3] = [None, Some(Tile::Two), Some(Tile::Four)];
+
 /// A way in words.
 pub fn said(way: Way) -> String {
     way.map_or("by definition".to_owned(), |tile| format!("minimal filtering {}", tile.filter()))

@@ -9,7 +9,7 @@ use crate::ops::equation::{Equation, equation, word};
 use crate::ops::minimal::Tile;
 use crate::ops::winograd::{of, pays};
 use crate::ops::winograd_grad;
-use crate::passes::{Settings, Way, said};
+use crate::passes::{Settings, WAYS, Way, said};
 use crate::schedule::{Cycles, Part, Target, candidates};
 use crate::session::model::Compiled;
 use crate::session::tune::Lowered;
@@ -157,7 +157,7 @@ impl Compiled {
             Op::Conv(_) | Op::Unconv(_) => None,
             _ => return Vec::new(),
         };
-        let ways = [None, Some(Tile::Two), Some(Tile::Four)].into_iter().filter(|w| *w != way);
+        let ways = WAYS.into_iter().filter(|w| *w != way);
         let mut others: Vec<Other> = ways.map(|other| self.other_way(i, op, way, other)).collect();
         // One reason says it for both sizes of tiles where they have the same.
         others.dedup_by(|b, a| a.cycles.is_none() && b.cycles.is_none() && a.why == b.why);
@@ -190,8 +190,7 @@ impl Compiled {
             };
             let step = l.steps.iter().find(alike)?;
             let Def::Op { op, .. } = &l.work.graph.value(step.root).def else { return None };
-            let done = matches!(op, Op::Winograd(_)).then_some(op);
-            let done = done.and_then(|op| if let Op::Winograd(w) = op { Some(w.tile) } else { None });
+            let done = if let Op::Winograd(w) = op { Some(w.tile) } else { None };
             (done == other).then_some(step)
         });
         let Some(twin) = twin else {

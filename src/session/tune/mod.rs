@@ -22,9 +22,8 @@ use crate::graph::{Def, Graph, ValueId};
 use crate::loops::Nest;
 use crate::lower::{Step, lower};
 use crate::ops::Op;
-use crate::ops::minimal::Tile;
 use crate::ops::winograd::pays;
-use crate::passes::{self, Level, Settings, Way, said, winograd_key};
+use crate::passes::{self, Level, Settings, WAYS, Way, said, winograd_key};
 use crate::schedule::{Choice, Cycles, Scheduled, Target, candidates, schedule, schedule_as};
 use kept::{Kept, Winner};
 
@@ -170,9 +169,6 @@ struct Tuner<'t, 'm> {
     /// What is known of each nest; `None`: nothing, and nothing will be.
     plans: BTreeMap<u128, Option<Winner>>,
 }
-
-/// All ways to compute a layer.
-const WAYS: [Way; 3] = [None, Some(Tile::Two), Some(Tile::Four)];
 
 /// A layer as one way computes it.
 struct Twin<'l> {
