@@ -217,10 +217,11 @@ impl Tuner<'_, '_> {
             if let Some(way) = WAYS.into_iter().find(|way| winner.line == said(*way)) {
                 return Ok(Some(way));
             }
-            let line = &winner.line;
+            // Not heeded, and so not found.
+            self.tuned.found -= 1;
+            let (line, layer) = (&winner.line, &winner.name);
             self.tuned.warnings.push(format!(
-                "a kept winner for `{}` is `{line}`, which is no way to compute it",
-                winner.name
+                "the kept winner for layers like `{layer}` is `{line}`, which is no way to compute them: `--tune` measures anew"
             ));
         }
         let [direct, _, ..] = twins else { return Ok(None) };

@@ -92,6 +92,35 @@ fn another_algorithm_is_part_of_what_decides_over_bits() {
 }
 
 #[test]
+fn a_winner_that_is_no_way_is_said_and_measured_again() {
+    let tune = Tune { folder: folder("way"), measure: true };
+    let (first, _) = recipe(&tune, &mut clock(minimal));
+    let all: Vec<PathBuf> =
+        std::fs::read_dir(&tune.folder).expect("a folder").map(|e| e.expect("an entry").path()).collect();
+    let of_ways: Vec<&PathBuf> = all
+        .iter()
+        .filter(|f| std::fs::read_to_string(f).is_ok_and(|text| text.contains(&super::said(None))))
+        .collect();
+    assert!(!of_ways.is_empty());
+    for file in &of_ways {
+        let text = std::fs::read_to_string(file).expect("text");
+        let other = text.replace(&super::said(None), "minimal filtering F(6x6, 3x3)");
+        std::fs::write(file, other).expect("written");
+    }
+    let kept = Tune { measure: false, ..tune.clone() };
+    let (none, tuned) = recipe(&kept, &mut |_| panic!("nothing is measured"));
+    assert!(none.passes.winograd.values().all(Option::is_some), "{none:?}");
+    assert!(tuned.warnings.len() == of_ways.len(), "{tuned:?}");
+    assert!(tuned.warnings.iter().all(|w| w.contains("F(6x6, 3x3)")), "{tuned:?}");
+    let (again, tuned) = recipe(&tune, &mut clock(minimal));
+    assert!(tuned.measured >= of_ways.len(), "{tuned:?}");
+    assert_eq!(again.passes.winograd, first.passes.winograd);
+    let (_, tuned) = recipe(&tune, &mut |_| panic!("measured again"));
+    assert!(tuned.warnings.is_empty(), "mended: {tuned:?}");
+    let _ = std::fs::remove_dir_all(tune.folder);
+}
+
+#[test]
 fn what_is_damaged_is_said_and_measured_again() {
     let tune = Tune { folder: folder("damaged"), measure: true };
     let (first, _) = recipe(&tune, &mut clock(minimal));
