@@ -128,8 +128,13 @@ impl OpRules for ConvGrad {
                 _ => dims.push((name, *extent)),
             }
         }
-        cx.nested(LoopKind::Free, &dims, |cx, vars| {
-            let mut at: Vec<Affine> = vars.iter().map(|v| Affine::from(*v)).collect();
+        // A loop of one turn would hide that maps lie in blocks.
+        let real: Vec<(&str, usize)> = dims.iter().copied().filter(|d| d.1 != 1).collect();
+        cx.nested(LoopKind::Free, &real, |cx, vars| {
+            let mut vars = vars.iter();
+            let turn = |d: &(&str, usize)| if d.1 == 1 { None } else { vars.next() };
+            let mut at: Vec<Affine> =
+                dims.iter().map(turn).map(|v| v.map_or(Affine::k(0), |v| Affine::from(*v))).collect();
             let mut first = Affine::k(0);
             if let Some((groups, outs)) = split {
                 let member = at.remove(sets + 1);

@@ -1,142 +1,344 @@
 //! The nest of the gradient by a weight that serves many positions: a chunk of positions at a time.
 //!
-//! In: a checked [`ConvGrad`] with dense links and one set of weights. Out: loops that add to all weights of a block of maps what
-//! a chunk of positions gives, chunk after chunk. What a chunk reads stays in the nearest cache while every tap and pair of maps
-//! passes over it, where one sum over all positions would fetch both operands anew for each register tile. A chunk's sum
-//! begins at 0, so rounding errors grow with the number of chunks and the size of one, not with their product. Chunks are cut
-//! by shape alone.
+//! In: a checked [`ConvGrad`] with dense links and one set of weights. Out: loops over groups of parts of the weight, which may run
+//! at once; in each, part after part, and chunk after chunk of positions, what the chunk gives is added to all weights of the part. The
+//! operands of a chunk and the sums of a part stay in the nearer caches together, so that a part fetches its operands from afar once; the
+//! operands of a pair of blocks of maps stay in the nearest one while every tap passes over them. A chunk's sum begins at 0, so rounding
+//! errors grow with the number of chunks and the size of one, not with their product. Everything is cut by shape alone.
 
 use super::conv_grad::ConvGrad;
 use super::conv_nest::{seen, serial, tap};
 use super::geometry::{Linking, Share};
 use super::lower::LowerCx;
 use super::window::Window;
-use crate::loops::{Affine, Expr, LoopKind, Var};
+use super::winograd_nest::grouped;
+use crate::loops::{Affine, Buf, Expr, LoopKind, Var};
 
-/// Most positions of a chunk: 16 channels of one operand and 32 of the other take 30 KB.
+/// Most positions of a chunk.
 const POSITIONS: usize = 160;
 
 /// Chunks with fewer positions cost more than they save.
 const POSITIONS_MIN: usize = 24;
 
-/// Fewer blocks of maps than this are not worth sharing out by themselves.
-const BLOCKS_MIN: usize = 4;
+/// What of the nearest cache a pair of blocks may fill with a chunk, in bytes.
+const NEAREST: usize = 31_000;
 
-/// Bytes that a pair of blocks may read in all and still find in the nearer caches.
-const NEAR: usize = 1 << 20;
+/// What of the nearer caches the sums of a part and a chunk may fill, in bytes.
+const NEAR: usize = 700_000;
 
-/// Most blocks of output maps that go over a sample together where a pair of blocks reads more, and fewest groups of them.
-const GROUP_MAX: usize = 4;
-const GROUPS_MIN: usize = 4;
+/// Products that a cycle takes, bytes of sums that are added to in one, and bytes that come from afar in one.
+const PRODUCTS: f64 = 16.0;
+const RATE: f64 = 24.0;
+const FAR: f64 = 6.5;
+
+/// Operands of fewer bytes than the first stay in the nearer caches, of fewer than the second in the last one; so many bytes come from
+/// those in a cycle.
+const FITS: f64 = 1e6;
+const FITS_LAST: f64 = 4e6;
+const LAST_RATE: f64 = 14.0;
+
+/// Most partial sums, and bytes that all of them may take.
+const SUMS_MAX: usize = 8;
+const SUMS_BYTES: f64 = 4e6;
+
+/// How maps are cut into blocks and parts, and positions into chunks. Of three numbers the first is for output maps, the second for
+/// input maps, the third for the first axis of taps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Cut {
+    /// Maps of a block.
+    block: [usize; 2],
+    /// Maps and taps of a part, and how many parts there are.
+    part: [usize; 3],
+    parts: [usize; 3],
+    /// Partial sums, each of equally many samples, which may run at once; or one.
+    sums: usize,
+    /// Groups of parts that may run at once if there is one sum, along the axis that has most.
+    groups: usize,
+    axis: usize,
+    /// Positions of a chunk on each axis, samples first, and how many chunks of a partial sum there are.
+    inner: Vec<usize>,
+    chunks: Vec<usize>,
+}
+
+impl Cut {
+    /// The cut of least cost by a rough model, if chunks are worth it. `dims` are those of the weight, `extents` those of the positions.
+    fn of(dims: &[usize], extents: &[usize], windows: &[Window]) -> Option<Self> {
+        let block = [
+            [32, 16].into_iter().find(|b| dims[0].is_multiple_of(*b)).unwrap_or(dims[0]),
+            if dims[1].is_multiple_of(16) { 16 } else { dims[1] },
+        ];
+        // What of the input a position has to itself: steps pass by what no tap sees.
+        let own: usize = windows.iter().map(|w| w.stride.min(w.kernel)).product();
+        let most = NEAREST / 4usize.checked_mul(block[0].checked_add(block[1].checked_mul(own)?)?)?;
+        let inner = cut(extents, most.min(POSITIONS));
+        let held: usize = inner.iter().product();
+        if held < POSITIONS_MIN || dims.contains(&0) {
+            return None;
+        }
+        let chunks: Vec<usize> = extents.iter().zip(&inner).map(|(e, i)| e / i).collect();
+        let count: f64 = chunks.iter().map(|c| *c as f64).product();
+        let rest: usize = dims.iter().skip(3).product();
+        let bytes = |[o, i, k]: [usize; 3]| 4 * (o * i * k * rest + held * (o + own * i));
+        let costs = Costs {
+            weights: dims.iter().map(|d| *d as f64).product(),
+            operands: [dims[0] as f64, (own * dims[1]) as f64].map(|maps| 4.0 * maps * held as f64 * count),
+            held: held as f64,
+            count,
+        };
+        let of = |size: usize, all: usize| {
+            (1..=all / size).map(move |n| n * size).filter(move |p| all.is_multiple_of(*p))
+        };
+        let first = dims.get(2).copied().unwrap_or(1);
+        let taps = if first > 1 { vec![first, 1] } else { vec![first] };
+        let mut best: Option<(f64, Self)> = None;
+        for part in of(block[0], dims[0]).flat_map(|o| of(block[1], dims[1]).map(move |i| [o, i])) {
+            for k in &taps {
+                let part = [part[0], part[1], *k];
+                let parts = [dims[0] / part[0], dims[1] / part[1], first / k];
+                if bytes(part) > NEAR && part[..2] != block {
+                    continue;
+                }
+                let axis = (0..3).max_by_key(|a| parts[*a]).unwrap_or(0);
+                for sums in (1..=SUMS_MAX).filter(|s| chunks[0].is_multiple_of(*s)) {
+                    let groups = if sums > 1 { 1 } else { grouped(parts[axis]) };
+                    let Some(cost) = costs.cycles(parts, sums, groups) else { continue };
+                    if best.as_ref().is_none_or(|(least, _)| cost < *least) {
+                        let (inner, mut chunks) = (inner.clone(), chunks.clone());
+                        chunks[0] /= sums;
+                        best = Some((cost, Self { block, part, parts, sums, groups, axis, inner, chunks }));
+                    }
+                }
+            }
+        }
+        best.map(|(_, cut)| cut)
+    }
+
+    /// How many parts of each axis a group goes over.
+    fn turns(&self) -> [usize; 3] {
+        let mut turns = self.parts;
+        turns[self.axis] /= self.groups;
+        turns
+    }
+}
+
+/// What cutting costs is computed from: elements of the weight, bytes of both operands (of the input, those that are touched), positions
+/// of a chunk, and how many chunks there are.
+struct Costs {
+    weights: f64,
+    operands: [f64; 2],
+    held: f64,
+    count: f64,
+}
+
+impl Costs {
+    /// Cycles, roughly.
+    fn cycles(&self, parts: [usize; 3], sums: usize, groups: usize) -> Option<f64> {
+        let products = self.weights * self.held * self.count / PRODUCTS;
+        let added = if self.count > 1.0 { 8.0 * self.weights * self.count / RATE } else { 0.0 };
+        // The operand of an axis that is not cut is fetched for each part of the other.
+        let [o, i, k] = parts.map(|p| p as f64);
+        let (once, all) =
+            (self.operands[0] + self.operands[1], (self.operands[0] * i + self.operands[1] * o) * k);
+        let fetched = if once < FITS {
+            all / RATE
+        } else if once / (sums as f64) < FITS_LAST {
+            once / FAR + (all - once) / LAST_RATE
+        } else {
+            all / FAR
+        };
+        let partial = 4.0 * self.weights * sums as f64;
+        if sums > 1 && partial > SUMS_BYTES {
+            return None;
+        }
+        let folded = if sums > 1 { 2.0 * partial / FAR } else { 0.0 };
+        let unshared = match sums.max(groups) {
+            1 => 1.5,
+            2 | 3 => 1.2,
+            4..8 => 1.02,
+            _ => 1.0,
+        };
+        Some((products + added + fetched) * unshared + folded + 2000.0 * self.count * o * i * k)
+    }
+}
+
+/// The nest under construction: names, sizes and places of a part.
+struct Part<'a> {
+    op: &'a ConvGrad,
+    windows: &'a [Window],
+    cut: &'a Cut,
+    /// Loops over blocks of output and input maps, taps, and the maps of a block.
+    loops: &'a [(String, usize)],
+    /// Where sums are gathered: the buffer, and the place of the part in it.
+    sums: Option<(Buf, Vec<Affine>)>,
+    /// First sample, in chunks; first maps and tap.
+    sample: Affine,
+    first: [Affine; 3],
+}
 
 /// Writes the loops, if chunks are worth it; says whether.
 pub(super) fn lower(cx: &mut LowerCx<'_>, op: &ConvGrad, windows: &[Window]) -> bool {
     let dy = cx.input(1).clone();
     let extents: Vec<usize> = std::iter::once(dy.n()).chain(windows.iter().map(|w| w.out)).collect();
-    let positions = extents.iter().fold(1usize, |a, e| a.saturating_mul(*e));
     let dense = op.geometry.share == Share::All && op.geometry.links == Linking::Dense;
-    let inner = cut(&extents);
-    if !dense || positions < 3 * POSITIONS || inner.iter().product::<usize>() < POSITIONS_MIN {
+    let out = cx.out().clone();
+    let Some(cut) = Some(()).filter(|()| dense).and_then(|()| Cut::of(out.dims(), &extents, windows)) else {
         return false;
-    }
+    };
     let names: Vec<String> =
         std::iter::once("n".to_owned()).chain(dy.grid_names().iter().map(ToString::to_string)).collect();
-    let chunks: Vec<(String, usize)> = names
-        .iter()
-        .zip(extents.iter().zip(&inner))
-        .map(|(n, (e, i))| (format!("{n}_chunk"), e / i))
-        .collect();
-    let within: Vec<(String, usize)> = names.into_iter().zip(inner.iter().copied()).collect();
-
-    // Dimensions of the weight: output maps, input maps, taps; of the first ones a block stays outside.
-    let out = cx.out().clone();
-    let mut sizes: Vec<usize> = out.dims().to_vec();
-    sizes[0] = [32, 16].into_iter().find(|b| sizes[0].is_multiple_of(*b)).unwrap_or(sizes[0]);
-    sizes[1] = if sizes[1].is_multiple_of(16) { 16 } else { sizes[1] };
-    if (out.dims()[0] / sizes[0]) * (out.dims()[1] / sizes[1]) < BLOCKS_MIN && sizes.len() > 2 {
-        sizes[2] = 1;
-    }
-    let of = |outer: bool| -> Vec<(&str, usize)> {
-        let extent = |(size, extent): (&usize, &usize)| if outer { extent / size } else { *size };
-        out.names().iter().map(|n| &**n).zip(sizes.iter().zip(out.dims()).map(extent)).collect()
+    let mut loops =
+        vec![("ob".to_owned(), cut.part[0] / cut.block[0]), ("ib".to_owned(), cut.part[1] / cut.block[1])];
+    let mut taps: Vec<usize> = out.dims()[2..].to_vec();
+    taps[..1].copy_from_slice(&cut.part[2..]);
+    loops.extend(out.names()[2..].iter().map(ToString::to_string).zip(taps));
+    loops.extend([("il".to_owned(), cut.block[1]), ("ol".to_owned(), cut.block[0])]);
+    let named = |suffix: &str, sizes: &[usize]| -> Vec<(String, usize)> {
+        names.iter().zip(sizes).map(|(n, e)| (format!("{n}{suffix}"), *e)).collect()
     };
-    let (blocks, members) = (of(true), of(false));
-    // What a pair of blocks reads of all samples does not stay near: then some blocks go over one sample after another together.
-    let seen_each: usize = windows.iter().map(|w| w.stride).product();
-    let read = 4 * positions.saturating_mul(sizes[0] + sizes[1] * seen_each);
-    let group =
-        (1..=GROUP_MAX).rev().find(|g| blocks[0].1.is_multiple_of(*g) && blocks[0].1 / g >= GROUPS_MIN);
-    let group = group.filter(|_| chunks[0].1 > 1 && read > NEAR);
-    let weight = |block: &[Affine], v: &[Var]| -> Vec<Affine> {
-        let place = |((b, m), s): ((&Affine, &Var), &usize)| &(b * *s as i64) + &Affine::from(*m);
-        block.iter().zip(v).zip(&sizes).map(place).collect()
+    let (chunks, within) = (named("_chunk", &cut.chunks), named("", &cut.inner));
+    let turns = cut.turns();
+    let serially: Vec<(String, usize)> = PARTS.iter().map(ToString::to_string).zip(turns).collect();
+    // A group uses its buffer for one part after another; partial sums wait for each other.
+    let slots: Vec<(&str, usize)> = match cut.sums {
+        1 => vec![("g", cut.groups)],
+        sums => std::iter::once(("s", sums)).chain(PARTS.into_iter().zip(cut.parts)).collect(),
     };
-    let add = |cx: &mut LowerCx<'_>, block: &[Affine], chunk: &[Affine]| {
-        cx.nested(LoopKind::Free, &members, |cx, v| {
-            let at = weight(block, v);
-            let taps: Vec<Affine> =
-                windows.iter().zip(&at[2..]).map(|(w, k)| tap(&op.geometry, w, k)).collect();
-            let sum = cx.b.let_(0.0);
-            serial(cx, &within, |cx, within| {
-                let place = |((c, w), size): ((&Affine, &Affine), &usize)| &(c * *size as i64) + w;
-                let p: Vec<Affine> = chunk.iter().zip(within).zip(&inner).map(place).collect();
-                let mut x = vec![p[0].clone(), at[1].clone()];
-                x.extend(windows.iter().zip(&p[1..]).zip(&taps).map(|((w, p), k)| seen(w, p, k)));
-                let y = [&[p[0].clone(), at[0].clone()], &p[1..]].concat();
-                let product = Expr::fma(cx.load(1, &y), cx.load(0, &x), sum.into());
-                cx.b.set(sum, product);
-            });
-            let total = cx.kept(&at) + Expr::Reg(sum);
-            cx.keep(&at, total);
-        });
-    };
-    let begin = |cx: &mut LowerCx<'_>, block: &[Affine]| {
-        cx.nested(LoopKind::Free, &members, |cx, v| cx.keep(&weight(block, v), 0.0));
-    };
-    let end = |cx: &mut LowerCx<'_>, block: &[Affine]| {
-        cx.nested(LoopKind::Free, &members, |cx, v| {
-            let at = weight(block, v);
-            let total = cx.kept(&at);
-            cx.store(&at, total);
-        });
-    };
-    let Some(group) = group else {
-        cx.nested(LoopKind::Free, &blocks, |cx, block| {
-            let block: Vec<Affine> = block.iter().map(|b| Affine::from(*b)).collect();
-            begin(cx, &block);
-            serial(cx, &chunks, |cx, chunk| add(cx, &block, chunk));
-            if cx.has_followers() {
-                end(cx, &block);
-            }
-        });
-        return true;
-    };
-    let mut grouped = blocks.clone();
-    grouped[0].1 = group;
-    cx.nested(LoopKind::Free, &[("group", blocks[0].1 / group)], |cx, g| {
-        let first = &Affine::from(g[0]) * group as i64;
-        let block = |v: &[Var]| -> Vec<Affine> {
-            let mut block: Vec<Affine> = v.iter().map(|b| Affine::from(*b)).collect();
-            block[0] = &block[0] + &first;
-            block
-        };
-        cx.nested(LoopKind::Free, &grouped, |cx, v| begin(cx, &block(v)));
-        serial(cx, &chunks[..1], |cx, sample| {
-            cx.nested(LoopKind::Free, &grouped, |cx, v| {
-                serial(cx, &chunks[1..], |cx, chunk| add(cx, &block(v), &[sample, chunk].concat()));
-            });
-        });
-        if cx.has_followers() {
-            cx.nested(LoopKind::Free, &grouped, |cx, v| end(cx, &block(v)));
-        }
+    let gathers = cut.sums > 1 || cut.chunks.iter().any(|c| *c > 1);
+    let sums = gathers.then(|| {
+        let own: Vec<(&str, usize)> = loops.iter().map(|(n, e)| (&**n, *e)).collect();
+        cx.scratch("sums", &[&slots[..], &own[..]].concat())
     });
+    cx.nested(LoopKind::Free, &[("s", cut.sums), ("g", cut.groups)], |cx, v| {
+        let [sum, group] = [v[0], v[1]].map(Affine::from);
+        serial(cx, &serially, |cx, turn| {
+            let at = [0, 1, 2].map(|a| {
+                let group = if a == cut.axis { &group * turns[a] as i64 } else { Affine::k(0) };
+                &group + &turn[a]
+            });
+            let slot = if cut.sums == 1 { vec![group.clone()] } else { [&[sum.clone()], &at[..]].concat() };
+            let part = Part {
+                op,
+                windows,
+                cut: &cut,
+                loops: &loops,
+                sums: sums.map(|buf| (buf, slot)),
+                sample: &sum * cut.chunks[0] as i64,
+                first: [0, 1, 2].map(|a| &at[a] * cut.part[a] as i64),
+            };
+            part.write(cx, &chunks, &within);
+        });
+    });
+    if let Some(buf) = sums.filter(|_| cut.sums > 1) {
+        fold(cx, op, windows, &cut, &loops, buf);
+    }
     true
 }
 
-/// The extents of a chunk of positions: whole axes from the last on, and of the next a divisor, at most [`POSITIONS`] together.
-fn cut(extents: &[usize]) -> Vec<usize> {
+/// What loops over parts are called.
+const PARTS: [&str; 3] = ["op", "ip", "kp"];
+
+/// Adds up partial sums.
+fn fold(
+    cx: &mut LowerCx<'_>,
+    op: &ConvGrad,
+    windows: &[Window],
+    cut: &Cut,
+    loops: &[(String, usize)],
+    buf: Buf,
+) {
+    let parts: Vec<(&str, usize)> = PARTS.into_iter().zip(cut.parts).collect();
+    let own = loops.iter().map(|(n, e)| (&**n, *e));
+    cx.nested(LoopKind::Free, &parts.into_iter().chain(own).collect::<Vec<_>>(), |cx, v| {
+        let first = [0, 1, 2].map(|a| &Affine::from(v[a]) * cut.part[a] as i64);
+        let part = Part { op, windows, cut, loops, sums: None, sample: Affine::k(0), first };
+        let places: Vec<Affine> = v.iter().map(|v| Affine::from(*v)).collect();
+        let one =
+            |cx: &LowerCx<'_>, s: usize| cx.b.load(buf, &[&[Affine::k(s as i64)], &places[..]].concat());
+        let total = (1..cut.sums).fold(one(cx, 0), |sum, s| sum + one(cx, s));
+        cx.store(&part.weight(&v[3..]), total);
+    });
+}
+
+impl Part<'_> {
+    /// All of it.
+    fn write(&self, cx: &mut LowerCx<'_>, chunks: &[(String, usize)], within: &[(String, usize)]) {
+        let Some((buf, slot)) = &self.sums else {
+            return self.each(cx, |cx, v| {
+                let at = self.weight(v);
+                let sum = self.chunk(cx, &at, within, &vec![Affine::k(0); within.len()]);
+                cx.store(&at, sum);
+            });
+        };
+        let held = |v: &[Var]| -> Vec<Affine> {
+            slot.iter().cloned().chain(v.iter().map(|v| Affine::from(*v))).collect()
+        };
+        let several = chunks.iter().any(|c| c.1 > 1);
+        if several {
+            self.each(cx, |cx, v| cx.b.store(*buf, &held(v), 0.0));
+        }
+        serial(cx, chunks, |cx, chunk| {
+            self.each(cx, |cx, v| {
+                let sum = self.chunk(cx, &self.weight(v), within, chunk);
+                let total = if several { cx.b.load(*buf, &held(v)) + sum } else { sum };
+                cx.b.store(*buf, &held(v), total);
+            });
+        });
+        if self.cut.sums == 1 {
+            self.each(cx, |cx, v| {
+                let total = cx.b.load(*buf, &held(v));
+                cx.store(&self.weight(v), total);
+            });
+        }
+    }
+
+    /// Independent loops over the part.
+    fn each(&self, cx: &mut LowerCx<'_>, body: impl FnOnce(&mut LowerCx<'_>, &[Var])) {
+        let dims: Vec<(&str, usize)> = self.loops.iter().map(|(n, e)| (&**n, *e)).collect();
+        cx.nested(LoopKind::Free, &dims, body);
+    }
+
+    /// The weight that the loops of the part stand for: output map, input map, taps.
+    fn weight(&self, v: &[Var]) -> Vec<Affine> {
+        let (last, taps) = (v.len() - 1, 2..v.len() - 2);
+        let map = |axis: usize, block: Var, member: Var| {
+            &(&self.first[axis] + &(&Affine::from(block) * self.cut.block[axis] as i64))
+                + &Affine::from(member)
+        };
+        let mut at = vec![map(0, v[0], v[last]), map(1, v[1], v[last - 1])];
+        at.extend(v[taps].iter().map(|v| Affine::from(*v)));
+        at[2] = &at[2] + &self.first[2];
+        at
+    }
+
+    /// What a chunk gives for one weight.
+    fn chunk(
+        &self,
+        cx: &mut LowerCx<'_>,
+        at: &[Affine],
+        within: &[(String, usize)],
+        chunk: &[Affine],
+    ) -> Expr {
+        let taps: Vec<Affine> =
+            self.windows.iter().zip(&at[2..]).map(|(w, k)| tap(&self.op.geometry, w, k)).collect();
+        let sum = cx.b.let_(0.0);
+        serial(cx, within, |cx, within| {
+            let place = |((c, w), size): ((&Affine, &Affine), &usize)| &(c * *size as i64) + w;
+            let mut p: Vec<Affine> = chunk.iter().zip(within).zip(&self.cut.inner).map(place).collect();
+            p[0] = &p[0] + &(&self.sample * self.cut.inner[0] as i64);
+            let mut x = vec![p[0].clone(), at[1].clone()];
+            x.extend(self.windows.iter().zip(&p[1..]).zip(&taps).map(|((w, p), k)| seen(w, p, k)));
+            let y = [&[p[0].clone(), at[0].clone()], &p[1..]].concat();
+            let product = Expr::fma(cx.load(1, &y), cx.load(0, &x), sum.into());
+            cx.b.set(sum, product);
+        });
+        Expr::Reg(sum)
+    }
+}
+
+/// The extents of a chunk of positions: whole axes from the last on, and of the next a divisor, at most `most` together.
+fn cut(extents: &[usize], most: usize) -> Vec<usize> {
     let mut inner = vec![1; extents.len()];
-    let mut left = POSITIONS;
+    let mut left = most;
     for (size, extent) in inner.iter_mut().zip(extents).rev() {
         *size = (1..=left.min(*extent)).rev().find(|s| extent.is_multiple_of(*s)).unwrap_or(1);
         left /= *size;
@@ -149,10 +351,12 @@ fn cut(extents: &[usize]) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::cut;
+    use super::{Cut, NEAR, POSITIONS, cut};
+    use crate::ops::window::Window;
 
     #[test]
     fn chunks_divide_the_positions() {
+        let cut = |extents| cut(extents, POSITIONS);
         assert_eq!(cut(&[64, 32, 32]), [1, 4, 32]);
         assert_eq!(cut(&[64, 8, 8]), [2, 8, 8]);
         assert_eq!(cut(&[8, 4096]), [1, 128]);
@@ -160,5 +364,34 @@ mod tests {
         assert_eq!(cut(&[2, 227]), [1, 1]);
         assert_eq!(cut(&[3, 5, 7]), [3, 5, 7]);
         assert_eq!(cut(&[1000]), [125]);
+    }
+
+    #[test]
+    fn parts_and_chunks_cover_everything_once() {
+        for (o, i, taps, stride, n, out) in [
+            (64, 64, 1, 1, 8, 56),
+            (512, 256, 1, 2, 8, 28),
+            (2048, 512, 1, 1, 1, 7),
+            (64, 3, 7, 2, 8, 112),
+            (20, 3, 3, 1, 2, 18),
+            (512, 512, 3, 2, 8, 7),
+            (1 << 14, 1 << 14, 3, 1, 64, 64),
+        ] {
+            let input = out * stride;
+            let window = Window { input, out, kernel: taps, stride, dilation: 1, lo: taps / 2, hi: taps / 2 };
+            let (dims, extents) = ([o, i, taps, taps], [n, out, out]);
+            let cut = Cut::of(&dims, &extents, &[window, window]).expect("a cut");
+            for (a, all) in [o, i, taps].into_iter().enumerate() {
+                assert_eq!(cut.part[a] * cut.parts[a], all, "{cut:?}");
+            }
+            assert!(cut.part[..2].iter().zip(cut.block).all(|(p, b)| p.is_multiple_of(b)), "{cut:?}");
+            assert_eq!(cut.turns()[cut.axis] * cut.groups, cut.parts[cut.axis], "{cut:?}");
+            assert_eq!(cut.sums * cut.chunks[0] * cut.inner[0], n, "{cut:?}");
+            assert!((1..3).all(|a| cut.chunks[a] * cut.inner[a] == out), "{cut:?}");
+            assert!(4 * cut.part.iter().product::<usize>() * taps < NEAR, "{cut:?}");
+            assert!(cut.sums == 1 || 4 * cut.sums * o * i * taps * taps <= 4_000_000, "{cut:?}");
+        }
+        let window = Window { input: 5, out: 3, kernel: 3, stride: 1, dilation: 1, lo: 0, hi: 0 };
+        assert_eq!(Cut::of(&[16, 16, 3], &[2, 3], &[window]), None, "6 positions are not worth it");
     }
 }

@@ -187,10 +187,8 @@ fn cut(graph: &Graph, mut chosen: Vec<Layout>) -> Vec<Layout> {
         op.rules().lower(&mut cx);
         for buf in uncut(&cx.finish()) {
             let value = inputs.get(buf.index()).copied().unwrap_or(id);
-            if graph.value(value).ty.is_activation() {
-                chosen[value.index()].block = None;
-                whole[value.index()] |= value == id;
-            }
+            chosen[value.index()].block = None;
+            whole[value.index()] |= value == id && graph.value(value).ty.is_activation();
         }
     }
     chosen
