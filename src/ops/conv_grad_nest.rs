@@ -189,7 +189,7 @@ pub(super) fn lower(cx: &mut LowerCx<'_>, op: &ConvGrad, windows: &[Window]) -> 
     let mut loops =
         vec![("ob".to_owned(), cut.part[0] / cut.block[0]), ("ib".to_owned(), cut.part[1] / cut.block[1])];
     let mut taps: Vec<usize> = out.dims()[2..].to_vec();
-    taps[..1].copy_from_slice(&cut.part[2..]);
+    taps.iter_mut().take(1).for_each(|t| *t = cut.part[2]);
     loops.extend(out.names()[2..].iter().map(ToString::to_string).zip(taps));
     loops.extend([("il".to_owned(), cut.block[1]), ("ol".to_owned(), cut.block[0])]);
     let named = |suffix: &str, sizes: &[usize]| -> Vec<(String, usize)> {
@@ -306,7 +306,7 @@ impl Part<'_> {
         };
         let mut at = vec![map(0, v[0], v[last]), map(1, v[1], v[last - 1])];
         at.extend(v[taps].iter().map(|v| Affine::from(*v)));
-        at[2] = &at[2] + &self.first[2];
+        at[2..].iter_mut().take(1).for_each(|t| *t = &*t + &self.first[2]);
         at
     }
 

@@ -86,8 +86,10 @@ fn interpret(op: &Op, types: &[&TensorTy], inputs: &[Array], out: &TensorTy, cha
         bufs.push(buf);
     }
     bufs.push(vec![f32::NAN; out_layout.place(out).len]);
+    // Behind the output come the nest's own buffers.
+    bufs.extend(nest.bufs[bufs.len()..].iter().map(|b| vec![f32::NAN; b.len]));
     interp::run_all(&nest, &mut bufs, true).expect("a nest that the verifier passed");
-    let y = bufs.last().expect("the output is last");
+    let y = &bufs[types.len()];
     Array::from_fn(out.dims(), |at| f64::from(y[offset(&out_layout, out, at)]))
 }
 

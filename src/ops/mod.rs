@@ -22,6 +22,7 @@ pub mod lower;
 pub mod minimal;
 mod pool_args;
 mod pool_look;
+mod pool_spread;
 mod reduce;
 pub mod role;
 pub mod shape_rules;

@@ -15,6 +15,7 @@ use super::conv_nest::guard;
 use super::lower::{LowerCx, ScalarFn, Want, Wants};
 use super::pool::{Over, Pool, PoolKind};
 use super::pool_look::{Look, looks, tap_number, taps};
+use super::pool_spread;
 use super::role::Role;
 use super::vjp::{Applied, Emit, NotDifferentiable, Pulled};
 use super::{Cost, Field, Inferred, OpError, OpInfo, OpRules, Why, shape_rules};
@@ -41,6 +42,14 @@ pub struct PoolGrad {
     pub pool: Pool,
     /// Which part.
     pub part: Part,
+}
+
+/// Most taps that are written out one by one.
+pub(super) const TAPS_MAX: usize = 32;
+
+/// The number of a tap as a value.
+fn tap_value(number: &Affine) -> Expr {
+    if number.is_const() { (number.k as f32).into() } else { Expr::Index(number.clone()) }
 }
 
 /// Prefix of attributes that hold the dimensions of an input.
@@ -113,17 +122,31 @@ impl PoolGrad {
 
     /// What one output (`dy`, or the sum so far) gets from or gives to tap `number`.
     fn through(&self, cx: &mut LowerCx<'_>, out: &[Affine], value: Expr, number: &Affine) -> Expr {
-        match self.pool.kind {
-            PoolKind::Max => {
-                let chosen = cx.load(1, out);
-                Expr::select(Cmp::Eq, chosen, Expr::Index(number.clone()), value, 0.0.into())
+        let value = cx.b.let_(value);
+        let chosen = self.chosen(cx, out);
+        self.given(chosen, value, number)
+    }
+
+    /// The tap of the greatest input at `out`, where only that counts.
+    pub(super) fn chosen(&self, cx: &mut LowerCx<'_>, out: &[Affine]) -> Option<Reg> {
+        (self.pool.kind == PoolKind::Max).then(|| {
+            let chosen = cx.load(1, out);
+            cx.b.let_(chosen)
+        })
+    }
+
+    /// What of `value` tap `number` gives or gets.
+    pub(super) fn given(&self, chosen: Option<Reg>, value: Reg, number: &Affine) -> Expr {
+        match chosen {
+            Some(chosen) => {
+                Expr::select(Cmp::Eq, chosen.into(), tap_value(number), value.into(), 0.0.into())
             }
-            PoolKind::Avg | PoolKind::Lp(_) => value,
+            None => value.into(),
         }
     }
 
     /// Taps that a mean divides by, at output `o` (one index per look).
-    fn count(&self, cx: &mut LowerCx<'_>, looks: &[Look], o: &[Affine]) -> Option<Expr> {
+    pub(super) fn count(&self, cx: &mut LowerCx<'_>, looks: &[Look], o: &[Affine]) -> Option<Expr> {
         if self.pool.kind != PoolKind::Avg {
             return None;
         }
@@ -149,13 +172,13 @@ impl PoolGrad {
         })
     }
 
-    /// `index` and `gather`: for each output a loop over its taps.
+    /// `index` and `gather`: for each output its taps, one after another.
     fn lower_outputs(&self, cx: &mut LowerCx<'_>, looks: &[Look]) {
         let sizes = taps(looks);
         cx.for_each_output(|cx, out| {
             let o = Look::spread_index(looks, out);
-            let (best, acc) = (cx.b.let_(f32::NEG_INFINITY), cx.b.let_(if self.part == Part::Index { -1.0 } else { 0.0 }));
-            super::conv_nest::serial(cx, &sizes, |cx, k| {
+            let (best, acc) = (cx.b.let_(f32::NEG_INFINITY), cx.b.let_(0.0));
+            self.each_tap(cx, &sizes, |cx, k| {
                 let number = tap_number(&sizes, k);
                 let mut at = vec![out[0].clone()];
                 let mut inside = Vec::new();
@@ -183,18 +206,40 @@ impl PoolGrad {
         });
     }
 
-    /// Takes tap `number`, which holds `x`, if it is the first, greater than the best so far, or the first NaN.
+    /// Runs `body` for each tap: written out where they are few, else in a loop. For `index` from the last tap to the first, which wins
+    /// among equals.
+    fn each_tap(
+        &self,
+        cx: &mut LowerCx<'_>,
+        sizes: &[(String, usize)],
+        body: impl Fn(&mut LowerCx<'_>, &[Affine]),
+    ) {
+        let backwards = self.part == Part::Index;
+        let extents: Vec<usize> = sizes.iter().map(|s| s.1).collect();
+        if extents.iter().fold(1, |all: usize, e| all.saturating_mul(*e)) > TAPS_MAX {
+            super::conv_nest::serial(cx, sizes, |cx, k| {
+                let back = |(k, size): (&Affine, &usize)| (k * -1).offset(*size as i64 - 1);
+                let k: Vec<Affine> = if backwards { k.iter().zip(&extents).map(back).collect() } else { k.to_vec() };
+                body(cx, &k);
+            });
+            return;
+        }
+        for_each_index(&extents, |k| {
+            let place = |(k, size): (&usize, &usize)| Affine::k(if backwards { size - 1 - k } else { *k } as i64);
+            body(cx, &k.iter().zip(&extents).map(place).collect::<Vec<_>>());
+        });
+    }
+
+    /// Takes tap `number`, which holds `x`, if it is NaN or not less than the best of the taps behind it.
     fn better(&self, cx: &mut LowerCx<'_>, best: Reg, chosen: Reg, x: Reg, number: &Affine) {
-        let select = |cmp, a: Expr, b: Expr, then: Expr, other: Expr| Expr::select(cmp, a, b, then, other);
         let pick = |taken: Expr, kept: Reg| {
-            let nan = select(Cmp::Ne, x.into(), x.into(), select(Cmp::Eq, best.into(), best.into(), taken.clone(), kept.into()), kept.into());
-            let greater = select(Cmp::Gt, x.into(), best.into(), taken.clone(), nan);
-            select(Cmp::Lt, chosen.into(), 0.0.into(), taken, greater)
+            let nan = Expr::select(Cmp::Ne, x.into(), x.into(), taken.clone(), kept.into());
+            Expr::select(Cmp::Ge, x.into(), best.into(), taken, nan)
         };
-        let (next, now) = (pick(Expr::Index(number.clone()), chosen), pick(x.into(), best));
-        let next = cx.b.let_(next);
+        let number = cx.b.let_(tap_value(number));
+        let (next, now) = (pick(number.into(), chosen), pick(x.into(), best));
+        cx.b.set(chosen, next);
         cx.b.set(best, now);
-        cx.b.set(chosen, Expr::Reg(next));
     }
 
     /// `spread`: for each input a loop over the windows that may see it.
@@ -329,7 +374,9 @@ impl OpRules for PoolGrad {
             Part::Index | Part::Gather => self.lower_outputs(cx, &looks),
             Part::Spread(_) => {
                 let rank = cx.input(0).dims().len() - 1;
-                self.lower_inputs(cx, &looks, rank);
+                if !pool_spread::lower(cx, self, &looks, rank) {
+                    self.lower_inputs(cx, &looks, rank);
+                }
             }
         }
     }

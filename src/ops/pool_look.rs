@@ -101,10 +101,15 @@ impl Look {
             Self::Window(w) => {
                 let q = seen(&w, o, k);
                 let mut inside = Vec::new();
-                if w.lo > 0 {
+                // Most taps never leave the input; which do is known where the tap is.
+                let leaves = |o: usize| {
+                    !k.is_const()
+                        || !(0..w.input as i64).contains(&w.position(o, k.k.unsigned_abs() as usize))
+                };
+                if w.lo > 0 && leaves(0) {
                     inside.push(q.clone());
                 }
-                if w.overhang().1 > 0 {
+                if w.overhang().1 > 0 && leaves(w.out.saturating_sub(1)) {
                     inside.push((&q * -1).offset(w.input as i64 - 1));
                 }
                 (q, inside)

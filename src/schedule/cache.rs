@@ -122,11 +122,7 @@ fn behind(ways: &[Way], order: &[usize], accesses: &[&Use], p: &Profile) -> [f64
 /// Bytes that an access touches in one tile and the loops `inside`.
 fn footprint(u: &Use, ways: &[Way], inside: &[usize], p: &Profile) -> f64 {
     let mut moves: Vec<(u64, f64)> = Vec::new();
-    let mut add = |coefficient: i64, turns: usize| {
-        if coefficient != 0 && turns > 1 {
-            moves.push((coefficient.unsigned_abs(), turns as f64));
-        }
-    };
+    let mut add = |coefficient: i64, turns: usize| moves.push((coefficient.unsigned_abs(), turns as f64));
     for w in ways {
         add(u.at.coefficient(w.var), w.within);
     }
@@ -137,6 +133,12 @@ fn footprint(u: &Use, ways: &[Way], inside: &[usize], p: &Profile) -> f64 {
     for (v, extent) in &p.serial {
         add(u.at.coefficient(*v), *extent);
     }
+    touched(moves).min(4.0 * u.len as f64)
+}
+
+/// Bytes, in whole lines, of the elements that loops reach which move by so many elements so often.
+pub(super) fn touched(mut moves: Vec<(u64, f64)>) -> f64 {
+    moves.retain(|(c, turns)| *c != 0 && *turns > 1.0);
     moves.sort_by_key(|m| m.0);
     // Moves that run into one another make one longer one.
     let mut long: Vec<(u64, f64)> = Vec::new();
@@ -148,9 +150,25 @@ fn footprint(u: &Use, ways: &[Way], inside: &[usize], p: &Profile) -> f64 {
         }
     }
     let elements: f64 = long.iter().map(|l| l.1).product();
-    let bytes = match long.first() {
-        Some((1, run)) => elements * 4.0 * (LINE / (4.0 * run)).max(1.0),
-        Some(_) | None => elements * LINE,
-    };
-    bytes.min(4.0 * u.len as f64)
+    match long.first() {
+        // Neighbours, some of them perhaps stepped over, share lines.
+        Some((c, run)) => elements / run * LINE * (4.0 * *c as f64 * run / LINE).max(1.0).min(*run),
+        None => LINE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::touched;
+
+    #[test]
+    fn lines_that_loops_touch() {
+        assert_eq!(touched(vec![]), 64.0);
+        assert_eq!(touched(vec![(1, 32.0)]), 128.0);
+        assert_eq!(touched(vec![(49, 10.0)]), 640.0, "a line each");
+        assert_eq!(touched(vec![(2, 8.0)]), 64.0, "every other element of a line");
+        assert_eq!(touched(vec![(2, 16.0), (49, 10.0)]), 1280.0);
+        assert_eq!(touched(vec![(1, 8.0), (8, 4.0)]), 128.0, "rows side by side");
+        assert_eq!(touched(vec![(0, 8.0), (16, 4.0)]), 256.0);
+    }
 }

@@ -103,6 +103,9 @@ pub(super) struct Hot {
     ragged: bool,
     /// Elements of a tile that it reads through the serial loops, lanes and tiled loops aside.
     through: f64,
+    /// How far apart the elements lie that lanes and tiled loops read, and those that serial loops do, which turn so often.
+    tiled: [u64; 3],
+    serial: Vec<(u64, f64)>,
 }
 
 impl Hot {
@@ -112,7 +115,16 @@ impl Hot {
         let through = p.serial.iter().filter(|(i, _)| u.at.has(*i)).map(|(_, e)| *e as f64).product();
         let apart = |(var, c): &(Var, i64)| on[0].is_some_and(|d| *var != dims[d].var) && c % LINE != 0;
         let ragged = with[0] && !scattered && u.at.terms.iter().any(apart);
-        Hot { with, scattered, ragged, through }
+        let tiled = on.map(|d| d.map_or(0, |d| u.at.coefficient(dims[d].var).unsigned_abs()));
+        let moves = |(i, e): &(Var, usize)| (u.at.coefficient(*i).unsigned_abs(), *e as f64);
+        let serial = p.serial.iter().map(moves).collect();
+        Hot { with, scattered, ragged, through, tiled, serial }
+    }
+
+    /// How many elements come with each one that a tile of `sizes` elements reads: a line is fetched as a whole.
+    fn lines(&self, elements: f64, sizes: [usize; 3]) -> f64 {
+        let moves = self.tiled.into_iter().zip(sizes.map(|s| s as f64)).chain(self.serial.iter().copied());
+        (cache::touched(moves.collect()) / 4.0 / elements).clamp(1.0, LINE as f64)
     }
 }
 
@@ -136,10 +148,11 @@ pub(super) fn tiles(p: &Profile, hot: &[Hot], runs: [&[Run]; 3], target: &Target
                     let lanes = if h.with[0] { l.lanes.min(target.lanes) as f64 } else { 1.0 };
                     loads += times * if h.scattered && l.lanes > 1 { GATHER * lanes } else { 1.0 };
                     // What does not stay in the nearest cache from one tile to the next streams by.
-                    if h.through * times * lanes > NEAR {
+                    let elements = h.through * times * lanes;
+                    if elements > NEAR {
                         // Rows that begin anywhere in a line share their ends with what another tile reads.
-                        let lines = if h.ragged { 1.0 + 1.0 / size[0] } else { 1.0 };
-                        far += times * lanes * lines;
+                        let ends = if h.ragged { 1.0 + 1.0 / size[0] } else { 1.0 };
+                        far += times * lanes * ends * h.lines(elements, [l.jam * l.lanes, t.jam, s.jam]);
                     }
                 }
                 let arithmetic = p.hot_ops.max(1.0) * work / 2.0;
