@@ -20,7 +20,7 @@ const POSITIONS: usize = 160;
 /// Chunks with fewer positions cost more than they save.
 const POSITIONS_MIN: usize = 24;
 
-/// What of the nearest cache a pair of blocks may fill with a chunk, in bytes.
+/// What of the nearest cache a pair of blocks may fill with what one tap sees of a chunk, in bytes.
 const NEAREST: usize = 31_000;
 
 /// What of the nearer caches the sums of a part and a chunk may fill, in bytes.
@@ -67,9 +67,7 @@ impl Cut {
             [32, 16].into_iter().find(|b| dims[0].is_multiple_of(*b)).unwrap_or(dims[0]),
             if dims[1].is_multiple_of(16) { 16 } else { dims[1] },
         ];
-        // What of the input a position has to itself: steps pass by what no tap sees.
-        let own: usize = windows.iter().map(|w| w.stride.min(w.kernel)).product();
-        let most = NEAREST / 4usize.checked_mul(block[0].checked_add(block[1].checked_mul(own)?)?)?;
+        let most = NEAREST / 4usize.checked_mul(block[0].checked_add(block[1])?)?;
         let inner = cut(extents, most.min(POSITIONS));
         let held: usize = inner.iter().product();
         if held < POSITIONS_MIN || dims.contains(&0) {
@@ -78,6 +76,8 @@ impl Cut {
         let chunks: Vec<usize> = extents.iter().zip(&inner).map(|(e, i)| e / i).collect();
         let count: f64 = chunks.iter().map(|c| *c as f64).product();
         let rest: usize = dims.iter().skip(3).product();
+        // What of the input a position has to itself: steps pass by what no tap sees.
+        let own: usize = windows.iter().map(|w| w.stride.min(w.kernel)).product();
         let bytes = |[o, i, k]: [usize; 3]| 4 * (o * i * k * rest + held * (o + own * i));
         let costs = Costs {
             weights: dims.iter().map(|d| *d as f64).product(),
