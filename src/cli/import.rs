@@ -1,9 +1,12 @@
 //! `cnnc import`: an ONNX model as a readable program, with a file of its weights. The program is checked before it is written.
 
+use std::path::Path;
+
 use super::args::Import;
 use super::check;
 use super::out::{Failure, Out};
 use super::weights;
+use crate::formats::onnx::{ImportOptions, Source};
 use crate::formats::program::{Refused, Written, write};
 use crate::session::weights::fingerprint;
 use crate::session::{Compiler, NoFiles, format};
@@ -20,6 +23,8 @@ pub(super) fn run(args: &Import, out: Out) -> Result<(), Failure> {
     let known = |name: &str| net.initial(name, 0);
     let refused = |refused: Refused| {
         let file = args.file.display();
+        let maker = refused.value.as_deref().and_then(|value| maker(&args.file, value));
+        let refused = maker.map_or_else(|| refused.to_string(), |node| format!("{node}: {}", refused.why));
         let message = format!("{file}: {refused}; `cnnc run {file}` runs the model as it is");
         Failure::Coded(codes::E0905, message)
     };
@@ -49,4 +54,11 @@ pub(super) fn run(args: &Import, out: Out) -> Result<(), Failure> {
         true => out.print(text),
         false => std::fs::write(&args.output, text).map_err(|e| Failure::io(args.output.display(), &e)),
     }
+}
+
+/// What messages call the node of a model that makes a value; the file was read once already.
+fn maker(file: &Path, value: &str) -> Option<String> {
+    let options = ImportOptions { folder: file.parent().map(Path::to_owned), ..ImportOptions::default() };
+    let source = Source::read(std::fs::read(file).ok()?.into(), &options).ok()?;
+    source.maker(value)
 }

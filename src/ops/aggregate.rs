@@ -1,8 +1,8 @@
 //! One number made of all elements along some dimensions, which stay with extent 1: sums, means, extremes, products, norms,
 //! and the logarithm of a sum of exponentials, which takes the greatest term out so that nothing overflows. Over any
-//! dimensions of any tensor; importers make it, the language has no name for it.
+//! dimensions of any tensor; the language reduces the channels, an axis, or the whole grid.
 
-use super::args::{Attr, Attrs};
+use super::args::{ArgTy, Attr, Attrs, CallArgs};
 use super::case::{Case, Fill, act, weight};
 use super::lower::{LowerCx, ScalarFn, Wants};
 use super::reduce::{Dim, max, product, sum};
@@ -12,7 +12,7 @@ use super::expand::{Expand, Grown};
 use super::pointwise::{Pointwise, PointwiseFn};
 use super::unary::UnaryFn;
 use super::vjp::{Applied, Emit, NotDifferentiable, Pulled};
-use super::{Cost, Field, Inferred, OpError, OpInfo, OpRules, Why, shape_rules};
+use super::{Cost, Field, Inferred, Made, OpError, OpInfo, OpRules, Param, Why, shape_rules};
 use crate::loops::{Affine, Cmp, Expr, LoopKind, UnOp};
 use crate::support::codes;
 use crate::tensor::array::{Array, for_each_index};
@@ -49,7 +49,8 @@ impl AggregateFn {
         (Self::LogSumExp, "log_sum_exp"),
     ];
 
-    fn word(self) -> &'static str {
+    /// Its name in the language and in printed graphs.
+    pub fn word(self) -> &'static str {
         Self::ALL.iter().find(|(f, _)| *f == self).map_or("sum", |(_, word)| word)
     }
 
@@ -87,12 +88,40 @@ pub struct Aggregate {
     pub dims: Vec<usize>,
 }
 
+fn make(args: &CallArgs, inputs: &[&TensorTy]) -> Result<Made, OpError> {
+    let x = inputs[0];
+    let f = args.word("by").and_then(|word| AggregateFn::ALL.into_iter().find(|(_, w)| *w == word));
+    let f = f.ok_or_else(|| shape_rules::wrong_type("reduce", "by"))?.0;
+    let dims = match args.get("axis") {
+        Some(_) => vec![shape_rules::axis("reduce", args, "axis", x, 1)?],
+        None => (2..x.dims().len()).collect(),
+    };
+    Ok(Made::op(Aggregate { f, dims }))
+}
+
 impl Aggregate {
     /// What printed graphs call it.
     pub const KIND: &'static str = "aggregate";
 
-    /// Names in the language: none.
-    pub const INFO: &'static [OpInfo] = &[];
+    /// Names in the language.
+    pub const INFO: &'static [OpInfo] = &[OpInfo {
+        name: "reduce",
+        family: "pooling",
+        doc: "One number made of all elements along an axis, or of the whole grid of each channel; what was reduced keeps extent 1.",
+        tensors: (1, 1),
+        params: &[
+            Param::required(
+                "by",
+                ArgTy::Word(&[
+                    "sum", "mean", "max", "min", "prod", "sum_square", "l1", "l2", "log_sum", "log_sum_exp",
+                ]),
+                "what is made of the elements",
+            ),
+            Param::place("axis", ArgTy::Axis, "the whole grid", "the axis, `c` for the channels"),
+        ],
+        example: "net Mean(x: [c: 8, h: 4, w: 5]) -> [c: 1, h: 4, w: 5] { x |> reduce(mean, c) }",
+        make,
+    }];
 
     /// From printed attributes.
     ///

@@ -1,12 +1,12 @@
 //! Where the greatest (or least) element along a dimension stands: `y = argmax_k x[…, k, …]`, as a number, the dimension
-//! staying with extent 1. Of equal ones the first, or the last. Importers make it, the language has no name for it.
+//! staying with extent 1. Of equal ones the first, or the last.
 
-use super::args::{Attr, Attrs};
+use super::args::{ArgTy, Attr, Attrs, CallArgs};
 use super::case::{Case, Fill, act, weight};
 use super::lower::{LowerCx, ScalarFn, Wants};
 use super::role::Role;
 use super::vjp::{Applied, Emit, Pulled};
-use super::{Cost, Field, Inferred, OpError, OpInfo, OpRules, Why, shape_rules};
+use super::{Cost, Field, Inferred, Made, OpError, OpInfo, OpRules, Param, Why, shape_rules};
 use crate::loops::{Affine, Cmp, Expr, LoopKind};
 use crate::support::codes;
 use crate::tensor::array::Array;
@@ -23,12 +23,41 @@ pub struct ArgAxis {
     pub last: bool,
 }
 
+const PARAMS: &[Param] = &[
+    Param::place("axis", ArgTy::Axis, "c", "the axis"),
+    Param::option("last", ArgTy::Bool, "false", "of equal ones the last instead of the first"),
+];
+
+fn make(name: &str, least: bool, args: &CallArgs, inputs: &[&TensorTy]) -> Result<Made, OpError> {
+    let dim = shape_rules::axis(name, args, "axis", inputs[0], 1)?;
+    Ok(Made::op(ArgAxis { dim, least, last: args.bool("last").unwrap_or(false) }))
+}
+
 impl ArgAxis {
     /// What printed graphs call it.
     pub const KIND: &'static str = "arg_axis";
 
-    /// Names in the language: none.
-    pub const INFO: &'static [OpInfo] = &[];
+    /// Names in the language.
+    pub const INFO: &'static [OpInfo] = &[
+        OpInfo {
+            name: "argmax",
+            family: "pooling",
+            doc: "Where the greatest element along an axis stands, counted from 0; the axis keeps extent 1.",
+            tensors: (1, 1),
+            params: PARAMS,
+            example: "net Class(x: [c: 8, h: 4, w: 5]) -> [c: 1, h: 4, w: 5] { x |> argmax }",
+            make: |args, inputs| make("argmax", false, args, inputs),
+        },
+        OpInfo {
+            name: "argmin",
+            family: "pooling",
+            doc: "Where the least element along an axis stands, counted from 0; the axis keeps extent 1.",
+            tensors: (1, 1),
+            params: PARAMS,
+            example: "net Darkest(x: [c: 1, t: 9]) -> [c: 1, t: 1] { x |> argmin(t) }",
+            make: |args, inputs| make("argmin", true, args, inputs),
+        },
+    ];
 
     /// From printed attributes.
     ///

@@ -111,6 +111,13 @@ const fn info(
     OpInfo { name, family: "joining", doc, tensors: (2, most), params: &[], example, make }
 }
 
+const SHARE: Param = Param::option(
+    "share",
+    ArgTy::Word(&["all", "none"]),
+    "all",
+    "which positions share a number: `none` gives each its own",
+);
+
 /// `f` of a tensor and a weight per channel: the layers `bias` and `scale`.
 fn with_weight(
     f: BinaryFn,
@@ -123,7 +130,15 @@ fn with_weight(
         Some(init) => init::parse("init", init, (1, 1))?,
         None => Init::Constant(start),
     };
-    let ty = shape_rules::per_channel(f.sign(), inputs[0].c())?;
+    // One for each position is a tensor of one sample, which all samples share.
+    let ty = match args.word("share") {
+        Some("none") => {
+            let mut dims = inputs[0].dims().to_vec();
+            dims[0] = 1;
+            shape_rules::resized(name, inputs[0], &dims)?
+        }
+        _ => shape_rules::per_channel(f.sign(), inputs[0].c())?,
+    };
     Ok(Made::op(Binary::of(f)).weight(WeightSpec { name, ty, init, trainable: true }))
 }
 
@@ -179,18 +194,18 @@ impl Binary {
         OpInfo {
             name: "bias",
             family: "affine",
-            doc: "Adds a learnt number to each channel.",
+            doc: "Adds a learnt number to each channel, or to each position of it.",
             tensors: (1, 1),
-            params: &[Param::option("init", ArgTy::Init, "zeros", "how the numbers start")],
+            params: &[Param::option("init", ArgTy::Init, "zeros", "how the numbers start"), SHARE],
             example: "net Shifted(x: [c: 3, h: 4, w: 5]) -> [c: 3, h: 4, w: 5] { x |> bias }",
             make: |args, inputs| with_weight(BinaryFn::Add, "bias", 0.0, args, inputs),
         },
         OpInfo {
             name: "scale",
             family: "affine",
-            doc: "Multiplies each channel by a learnt number.",
+            doc: "Multiplies each channel, or each position of it, by a learnt number.",
             tensors: (1, 1),
-            params: &[Param::option("init", ArgTy::Init, "ones", "how the numbers start")],
+            params: &[Param::option("init", ArgTy::Init, "ones", "how the numbers start"), SHARE],
             example: "net Scaled(x: [c: 3, h: 4, w: 5]) -> [c: 3, h: 4, w: 5] { x |> scale }",
             make: |args, inputs| with_weight(BinaryFn::Mul, "weight", 1.0, args, inputs),
         },

@@ -1,13 +1,13 @@
-//! Elementwise functions that the language has no name for and imported models use: comparisons and logic (0 is false, 1 is
-//! true), rounding, powers, remainders, choice. Operands have the same dimension names; an extent of 1 stands for any.
+//! Elementwise functions that imported models use: comparisons and logic (0 is false, 1 is true), rounding, powers, remainders,
+//! choice. The language has names for those of one operand. Operands have the same dimension names; an extent of 1 stands for any.
 
-use super::args::{Attr, Attrs};
+use super::args::{Attr, Attrs, CallArgs};
 use super::case::{Case, Fill, act, weight};
 use super::lower::{LowerCx, ScalarFn, Wants, elementwise};
 use super::role::Role;
 use super::unary::UnaryFn;
 use super::vjp::{Applied, Emit, Pulled};
-use super::{Cost, Field, Inferred, OpError, OpInfo, OpRules, Why, shape_rules};
+use super::{Cost, Field, Inferred, Made, OpError, OpInfo, OpRules, Why, shape_rules};
 use crate::loops::build::NestBuilder;
 use crate::loops::{BinOp, Cmp, Expr, Reg, UnOp};
 use crate::support::codes;
@@ -67,8 +67,14 @@ impl PointwiseFn {
         (Self::Xor, "xor", 2),
     ];
 
-    fn row(self) -> (&'static str, usize) {
+    /// Its name in printed graphs, and the number of operands.
+    pub fn row(self) -> (&'static str, usize) {
         Self::ALL.iter().find(|(f, ..)| *f == self).map_or(("and", 2), |(_, word, arity)| (word, *arity))
+    }
+
+    /// Whether the language has a word for it, which is its name in printed graphs.
+    pub fn has_word(self) -> bool {
+        Pointwise::INFO.iter().any(|info| info.name == self.row().0)
     }
 
     /// Number of operands.
@@ -177,12 +183,59 @@ pub struct Pointwise {
     pub f: PointwiseFn,
 }
 
+/// A function of one operand.
+const fn info(
+    name: &'static str,
+    doc: &'static str,
+    example: &'static str,
+    make: fn(&CallArgs, &[&TensorTy]) -> Result<Made, OpError>,
+) -> OpInfo {
+    OpInfo { name, family: "detector", doc, tensors: (1, 1), params: &[], example, make }
+}
+
 impl Pointwise {
     /// What printed graphs call it.
     pub const KIND: &'static str = "pointwise";
 
-    /// Names in the language: none.
-    pub const INFO: &'static [OpInfo] = &[];
+    /// Names in the language.
+    pub const INFO: &'static [OpInfo] = &[
+        info(
+            "ceil",
+            "The least integer that is not less, elementwise.",
+            "net Ceil(x: [c: 3, h: 4, w: 5]) -> [c: 3, h: 4, w: 5] { x |> ceil }",
+            |_, _| Ok(Made::op(Self { f: PointwiseFn::Ceil })),
+        ),
+        info(
+            "erf",
+            "The error function 2/√π ∫ e^(-t²) dt from 0 to x, elementwise.",
+            "net Erf(x: [c: 3, h: 4, w: 5]) -> [c: 3, h: 4, w: 5] { x |> erf }",
+            |_, _| Ok(Made::op(Self { f: PointwiseFn::Erf })),
+        ),
+        info(
+            "floor",
+            "The greatest integer that is not greater, elementwise.",
+            "net Floor(x: [c: 3, h: 4, w: 5]) -> [c: 3, h: 4, w: 5] { x |> floor }",
+            |_, _| Ok(Made::op(Self { f: PointwiseFn::Floor })),
+        ),
+        info(
+            "round",
+            "The nearest integer, elementwise; of two the even one.",
+            "net Round(x: [c: 3, h: 4, w: 5]) -> [c: 3, h: 4, w: 5] { x |> round }",
+            |_, _| Ok(Made::op(Self { f: PointwiseFn::Round })),
+        ),
+        info(
+            "sign",
+            "1, 0 or -1, elementwise; NaN stays.",
+            "net Sign(x: [c: 3, h: 4, w: 5]) -> [c: 3, h: 4, w: 5] { x |> sign }",
+            |_, _| Ok(Made::op(Self { f: PointwiseFn::Sign })),
+        ),
+        info(
+            "trunc",
+            "The number without its fraction, elementwise.",
+            "net Trunc(x: [c: 3, h: 4, w: 5]) -> [c: 3, h: 4, w: 5] { x |> trunc }",
+            |_, _| Ok(Made::op(Self { f: PointwiseFn::Trunc })),
+        ),
+    ];
 
     /// From printed attributes.
     ///

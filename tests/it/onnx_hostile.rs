@@ -3,7 +3,9 @@
 
 use std::time::Instant;
 
-use cnnc::formats::onnx::proto::{Entry, Graph, Model, Node, OperatorSet, Tensor, ValueInfo};
+use cnnc::formats::onnx::proto::{
+    Entry, Graph, Model, Node, OperatorSet, Tensor, TensorType, Type, ValueInfo,
+};
 use cnnc::formats::onnx::{ImportOptions, import};
 use prost::Message;
 
@@ -116,6 +118,46 @@ fn enormous_models_are_refused_before_memory_is_taken() {
     let start = Instant::now();
     let _ = outcome(model(nodes, vec![list("s", &[1])]), &ImportOptions::default());
     assert!(start.elapsed().as_secs() < 30);
+}
+
+/// Small files may ask for much often: what is folded and what tables hold is bounded for all nodes together.
+#[test]
+fn many_nodes_take_no_more_than_one() {
+    let mut nodes = vec![node("ConstantOfShape", &["s"], &["x0"])];
+    for i in 0..6000 {
+        let to = if i == 5999 { "y".to_owned() } else { format!("x{}", i + 1) };
+        nodes.push(node("Cos", &[&format!("x{i}")], &[&to]));
+        nodes.push(node("Add", &["x0", &to], &[&format!("unused{i}")]));
+    }
+    let start = Instant::now();
+    let _ = outcome(model(nodes, vec![list("s", &[1 << 15])]), &ImportOptions::default());
+    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+    // Rows of a tensor of one input, chosen by tables of sixteen million places each.
+    let mut nodes = Vec::new();
+    for i in 0..64 {
+        nodes.push(node("Expand", &["x", "s"], &[&format!("w{i}")]));
+        nodes.push(node("Tile", &[&format!("w{i}"), "r"], &[&format!("t{i}")]));
+    }
+    let all: Vec<String> = (0..64).map(|i| format!("t{i}")).collect();
+    nodes.push(node("Sum", &all.iter().map(String::as_str).collect::<Vec<_>>(), &["y"]));
+    let input = ValueInfo {
+        name: "x".into(),
+        r#type: Some(Type { tensor_type: Some(TensorType { elem_type: 1, shape: None }), ..Type::default() }),
+    };
+    let graph = Graph {
+        node: nodes,
+        initializer: vec![list("s", &[2]), list("r", &[1 << 23])],
+        input: vec![input],
+        output: vec![ValueInfo { name: "y".into(), r#type: None }],
+        ..Graph::default()
+    };
+    let opset_import = vec![OperatorSet { domain: String::new(), version: 17 }];
+    let bytes = Model { ir_version: 8, graph: Some(graph), opset_import, ..Model::default() }.encode_to_vec();
+    let options = ImportOptions { shapes: vec![("x".into(), vec![2])], ..ImportOptions::default() };
+    let start = Instant::now();
+    let text = outcome(bytes, &options).expect_err("a wrong model");
+    assert!(text.contains("(Tile): tables and constants of more entries in all"), "{text}");
+    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
 }
 
 #[test]

@@ -108,8 +108,25 @@ fn graphs_of_converters_become_programs() {
         ("kmbv3", "in", &[1, 32, 32, 3]),
         ("vol_s17", "x", &[1, 1, 8, 16, 16]),
         ("aspp_s13d", "x", &[1, 3, 64, 48]),
+        // A signal with channels last, as an image of one row and back around every convolution.
+        ("kaudio", "keras_tensor_3135", &[2, 400, 2]),
     ] {
         both(name, input, shape);
+    }
+}
+
+/// Reductions, expansions, slices with steps and numbers for each position have words, or need none.
+#[test]
+fn what_exporters_compose_becomes_words() {
+    let text = both("focus", "x0", &[2, 3, 24, 20]);
+    for part in [
+        "maxpool(1x1, stride: 2x1)",
+        "reduce(mean, c)",
+        "reduce(max, c)",
+        "bias(share: none) as places",
+        "argmax",
+    ] {
+        assert!(text.contains(part), "no `{part}` in\n{text}");
     }
 }
 
@@ -164,6 +181,15 @@ fn own_exports_are_programs_again() {
         ("conv(8, 3x3, pad: 1) as a |> prelu as p", 13),
         ("conv(8, 3x3, pad: 1) as a |> scale as s |> bias as b", 13),
         ("flatten |> dense(7) as d |> tanh |> dense(3) as e", 13),
+        ("conv(6, 3x3, pad: 1) as a |> reduce(mean, c)", 13),
+        ("conv(6, 3x3, pad: 1) as a |> reduce(l2)", 18),
+        ("conv(6, 3x3, pad: 1) as a |> reduce(log_sum_exp, w)", 13),
+        ("conv(6, 3x3, pad: 1) as a |> argmax", 13),
+        ("conv(6, 3x3, pad: 1) as a |> argmin(h, last: true)", 13),
+        ("conv(6, 3x3, pad: 1) as a |> floor", 13),
+        ("conv(6, 3x3, pad: 1) as a |> erf |> sign |> round |> ceil", 13),
+        ("conv(6, 3x3, pad: 1) as a |> bias(share: none) as b", 13),
+        ("conv(6, 3x3, pad: 1) as a |> scale(share: none) as s", 13),
     ] {
         let text = format!("net t(x: [h: 6, w: 8, c: 4]) {{ x |> {body} }}");
         let compiler = Compiler::new(Options::default().threads(1));

@@ -159,6 +159,7 @@ fn graphs_as_converters_write_them() {
         ("tfmisc", &[1, 7, 9, 3]),
         ("qdq", &[1, 3, 8, 8]),
         ("tfdet", &[1, 16, 16, 3]),
+        ("kaudio", &[2, 400, 2]),
     ] {
         given(name, shape);
     }
@@ -180,6 +181,7 @@ fn exports_of_many_kinds_of_networks() {
         ("stn_reflect2", &[2, 1, 28, 28]),
         ("cbam", &[2, 3, 32, 24]),
         ("involution", &[1, 3, 12, 16]),
+        ("focus", &[2, 3, 24, 20]),
     ] {
         given(name, shape);
     }

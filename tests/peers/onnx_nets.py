@@ -24,6 +24,21 @@ class Net(nn.Module):
         return s.way(s, *x)
 
 
+def focus():
+    """Slices with steps, attention over channels and places expanded to whole tensors, positions of their own, classes by maxima."""
+
+    def way(s, x):
+        x = torch.cat([x[..., ::2, ::2], x[..., 1::2, ::2], x[..., ::2, 1::2], x[..., 1::2, 1::2]], 1)
+        x = s.a(x) + s.places
+        x = x * torch.sigmoid(s.b(torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], 1))).expand_as(x)
+        x = x / (1e-6 + torch.linalg.vector_norm(x, dim=1, keepdim=True))
+        return s.c(x).argmax(1, keepdim=True), x.sum(3).sum(2)
+
+    net = Net(way, a=cba(12, 8), b=nn.Conv2d(2, 1, 7, padding=3), c=nn.Conv2d(8, 5, 1))
+    net.places = nn.Parameter(torch.randn(1, 8, 12, 10) * 0.1)
+    return net
+
+
 def ssd():
     priors = torch.rand(1, 4 * (8 * 8 + 4 * 4), 4) * 0.8 + 0.1
 
@@ -643,6 +658,7 @@ class Lka(nn.Module):
 
 
 NETS = {
+    "focus": (focus, [(2, 3, 24, 20)]),
     "ssd": (ssd, [(2, 3, 64, 64)]),
     "yolov5": (YoloV5, [(1, 3, 64, 96)]),
     "yolov8": (YoloV8, [(1, 3, 64, 64)]),

@@ -511,7 +511,7 @@ def export(family, folder, wanted):
         print(path.name, f"{time.time() - began:.0f} s", "" if said is None else "NOT EXPORTED " + " ".join(said.split())[:200], flush=True)
 
 
-FIXTURES = ["segformer", "resized2", "stn", "stn_reflect2", "cbam", "involution"]
+FIXTURES = ["segformer", "resized2", "stn", "stn_reflect2", "cbam", "involution", "focus"]
 
 
 def fixtures():
@@ -523,6 +523,10 @@ def fixtures():
     from onnx_nets import NETS
     from onnx_zoo import prep
 
+    # One that Keras exports: `KERAS=DIR` after `export keras DIR kaudio`.
+    if "KERAS" in os.environ:
+        given("kaudio", onnx.load(pathlib.Path(os.environ["KERAS"]) / "keras_kaudio.onnx"), (2, 400, 2))
+        return
     for name in FIXTURES:
         make, [shape] = NETS[name]
         torch.manual_seed(3)

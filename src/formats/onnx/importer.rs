@@ -16,7 +16,7 @@ use super::{ImportOptions, Imported, OnnxError, cut, nodes, proto};
 use crate::graph::eval::{Given, evaluate};
 use crate::graph::{Def, Graph, ValueId};
 use crate::ops::Op;
-use crate::ops::arrange::Arrange;
+use crate::ops::arrange::{Arrange, Pick};
 use crate::ops::init::{Init, Stored};
 use crate::tensor::array::{Array, for_each_index};
 use crate::tensor::ty::TensorTy;
@@ -31,10 +31,21 @@ const FOLD_RESULT: usize = 1 << 18;
 /// More floating-point operations than this are left to run time.
 const FOLD_FLOPS: u64 = 1 << 26;
 
+/// All that is folded takes so many floating-point operations and elements at most; after that only what is small is.
+const FOLD_ALL: u64 = 1 << 28;
+/// What is folded in any case: shapes and indices.
+const FOLD_SMALL: u64 = 1 << 10;
+/// Tables of positions and constants hold so many entries in all, besides the elements of the file itself.
+const ENTRIES_ALL: usize = 1 << 26;
+
 /// The state of an import.
 pub(super) struct Importer {
     /// The graph under construction.
     pub(super) graph: Graph,
+    /// What may still be folded.
+    fold_left: u64,
+    /// Entries that tables and constants may still have.
+    entries_left: usize,
     /// While a node is folded: what its weights are.
     scratch: Option<Vec<(ValueId, Array)>>,
     /// Weights made of initializers and of what was computed from these, by name.
@@ -69,6 +80,8 @@ impl Source {
     pub fn into_graph(self, options: &ImportOptions) -> Result<Imported, OnnxError> {
         let mut cx = Importer {
             graph: Graph::new(&network_name(&self.graph.name)),
+            fold_left: FOLD_ALL,
+            entries_left: self.given.values().fold(ENTRIES_ALL, |all, host| all.saturating_add(host.len())),
             scratch: None,
             weights: HashMap::new(),
             taken: HashSet::new(),
@@ -91,7 +104,7 @@ impl Source {
             let known = options.known.iter().find(|(name, _)| *name == port.name);
             let value = match known {
                 Some((_, raw)) => Value::Host(Host::raw(raw.clone(), "")),
-                None => input(&mut cx, &self.graph, port, &bindings)?,
+                None => input(&mut cx, &self.graph, &self.given, port, &bindings)?,
             };
             values.insert(port.name.clone(), value);
         }
@@ -266,8 +279,14 @@ impl Importer {
         if results.iter().all(|v| matches!(v, Value::Host(_))) {
             return Ok(Some(results));
         }
-        if scratch.values.iter().any(|v| v.ty.len() > FOLD_RESULT) || flops(&scratch) > FOLD_FLOPS {
+        let elements: u64 = scratch.values.iter().map(|v| v.ty.len() as u64).sum();
+        let work = flops(&scratch).saturating_add(elements);
+        if scratch.values.iter().any(|v| v.ty.len() > FOLD_RESULT) || work > FOLD_FLOPS {
             return Ok(None);
+        }
+        if work > FOLD_SMALL {
+            let Some(left) = self.fold_left.checked_sub(work) else { return Ok(None) };
+            self.fold_left = left;
         }
         let mut found: HashMap<ValueId, Array> = HashMap::new();
         evaluate(&scratch, &Known(&arrays), |id, array| {
@@ -303,9 +322,21 @@ impl Importer {
         self.scratch.is_some()
     }
 
+    /// Takes entries of tables or constants from what all of them may have.
+    fn spend(&mut self, entries: usize) -> Result<(), String> {
+        let left = self.entries_left.checked_sub(entries);
+        self.entries_left = left.ok_or("tables and constants of more entries in all than are sensible")?;
+        Ok(())
+    }
+
     /// Adds an operation.
     pub(super) fn op(&mut self, op: impl Into<Op>, inputs: &[ValueId]) -> Result<ValueId, String> {
-        let name = self.name.clone();
+        let (name, op) = (self.name.clone(), op.into());
+        self.spend(match &op {
+            Op::Arrange(Arrange { from, .. }) => from.iter().map(entries).sum(),
+            Op::Blend(blend) => blend.at.len(),
+            _ => 0,
+        })?;
         let (id, _) = self.graph.op(&name, op, inputs).map_err(|e| e.message)?;
         let empty = self.graph.value(id).ty.is_empty() && self.scratch.is_none();
         if empty { Err("its result has no elements".into()) } else { Ok(id) }
@@ -324,7 +355,9 @@ impl Importer {
             return Ok(id);
         }
         if host.len() == 0 {
-            return Err("an operand without elements".into());
+            // What an output may be, and what is joined or sliced; whatever computes with it finds nothing there.
+            let name = self.name.clone();
+            return Ok(self.graph.constant(&name, ty, Vec::new()));
         }
         if let (Data::Fill(x), false) = (&host.data, host.elem == Elem::Float) {
             // One number, repeated where it is used: a file may ask for any number of them.
@@ -333,6 +366,7 @@ impl Importer {
             return self.op(Arrange { to: super::value::named(&ty), from: Vec::new() }, &[one]);
         }
         if host.elem != Elem::Float || (host.len() == 1 && host.name.is_none()) {
+            self.spend(host.len())?;
             let name = self.name.clone();
             return Ok(self.graph.constant(&name, ty, host.f32s()));
         }
@@ -340,6 +374,9 @@ impl Importer {
         let known = host.name.as_ref().and_then(|name| self.weights.get(name));
         if let Some((_, id)) = known.and_then(|all| all.iter().find(|(of, _)| of.is_same(host))) {
             return self.retyped(*id, &ty);
+        }
+        if matches!(host.data, Data::Values(_)) {
+            self.spend(host.len())?;
         }
         let name = self.fresh(host.name.as_deref());
         let init = match &host.data {
@@ -397,6 +434,14 @@ impl Importer {
         let order = v.axes.iter().flatten().copied().collect();
         self.graph.output(name, v.id, order);
         Ok(())
+    }
+}
+
+/// Entries of the table that says where elements come from.
+fn entries(pick: &Pick) -> usize {
+    match pick {
+        Pick::Step { .. } => 0,
+        Pick::Table { table, .. } => table.len(),
     }
 }
 

@@ -4,9 +4,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::attrs::axis;
 use super::host::Host;
 use super::importer::Importer;
-use super::tensor::{Dtype, extents};
+use super::tensor::{Dtype, Raw, extents};
 use super::value::{Val, Value, activation, general};
 use super::{ImportOptions, OnnxError, cut, proto};
 
@@ -185,6 +186,7 @@ pub(super) fn otherwise(port: &proto::ValueInfo, dims: &[usize]) -> Option<Strin
 pub(super) fn input(
     cx: &mut Importer,
     graph: &proto::Graph,
+    given: &HashMap<String, Host>,
     port: &proto::ValueInfo,
     bindings: &Bindings,
 ) -> Result<Value, OnnxError> {
@@ -204,7 +206,7 @@ pub(super) fn input(
     if cx.graph.inputs.iter().any(|p| *p.name == *port.name) {
         return Err(OnnxError::malformed(format!("two inputs are called `{}`", cut(&port.name))));
     }
-    let order = channels_first(graph, &port.name, dims.len());
+    let order = channels_first(graph, given, &port.name, dims.len());
     let order = order.or_else(|| matches!(dims.len(), 2 | 4 | 5).then(|| (0..dims.len()).collect()));
     let Some(order) = order else {
         let id = cx.graph.input(&port.name, general(&dims).map_err(wrong)?, (0..dims.len()).collect());
@@ -242,32 +244,68 @@ const KEEPING: &[&str] = &[
 
 /// So many operations between an input and the first that cares are looked at.
 const STEPS_MAX: usize = 64;
+/// More axes than this are none of a grid's.
+const GRID_MAX: usize = 8;
+
+/// The axes that an `Unsqueeze` puts in, where the file says them.
+fn known_axes(graph: &proto::Graph, given: &HashMap<String, Host>, node: &proto::Node) -> Option<Vec<i64>> {
+    let listed = |node: &proto::Node, name: &str| node.attribute.iter().find(|a| a.name == name).cloned();
+    if let Some(attribute) = listed(node, "axes") {
+        return Some(attribute.ints);
+    }
+    let name = node.input.get(1)?;
+    if let Some(host) = given.get(name) {
+        return (host.len() <= GRID_MAX).then(|| host.integers());
+    }
+    let constant = |n: &&proto::Node| n.op_type == "Constant" && n.output.first() == Some(name);
+    let mut tensor = listed(graph.node.iter().find(constant)?, "value")?.t?;
+    let raw = Raw::of(&mut tensor, None).ok().filter(|raw| raw.len() <= GRID_MAX)?;
+    Some(raw.f64s().iter().map(|x| *x as i64).collect())
+}
 
 /// For each dimension `n, c, grid…` the axis of the input that the first operation which cares takes for it.
-fn channels_first(graph: &proto::Graph, name: &str, rank: usize) -> Option<Vec<usize>> {
+fn channels_first(
+    graph: &proto::Graph,
+    given: &HashMap<String, Host>,
+    name: &str,
+    rank: usize,
+) -> Option<Vec<usize>> {
     let mut name = name;
-    let mut order: Vec<usize> = (0..rank).collect();
+    // Axes that a converter put in for a while (a signal as an image of one row) are none of the input's.
+    let mut order: Vec<Option<usize>> = (0..rank).map(Some).collect();
+    let own = |order: &[Option<usize>]| -> Option<Vec<usize>> {
+        let led = order.len() > 1 && order[..2].iter().all(Option::is_some);
+        (led && (3..=5).contains(&rank)).then(|| order.iter().copied().flatten().collect())
+    };
     for _ in 0..graph.node.len().min(STEPS_MAX) {
         let node = graph.node.iter().find(|n| n.input.iter().any(|i| i == name))?;
         let op = node.op_type.as_str();
         if SPATIAL.contains(&op) && node.input.first().is_some_and(|i| i == name) {
-            return (3..=5).contains(&rank).then_some(order);
+            return own(&order);
         }
         // Flattened in this order: what stands in it is channels and their grid.
-        let turned = !order.iter().copied().eq(0..rank);
-        if turned && matches!(op, "Reshape" | "Flatten") && (3..=5).contains(&rank) {
-            return Some(order);
+        let turned = !order.iter().copied().flatten().eq(0..rank);
+        if turned && matches!(op, "Reshape" | "Flatten") {
+            return own(&order);
         }
-        if op == "Transpose" {
+        if op == "Unsqueeze" {
+            let new = known_axes(graph, given, node)?;
+            let whole = order.len() + new.len();
+            let mut new: Vec<usize> = new.iter().map(|a| axis(*a, whole).ok()).collect::<Option<_>>()?;
+            new.sort_unstable();
+            for a in new {
+                (a <= order.len()).then(|| order.insert(a, None))?;
+            }
+        } else if op == "Transpose" {
             let perm = node.attribute.iter().find(|a| a.name == "perm").map(|a| a.ints.as_slice());
             let perm: Option<Vec<usize>> = match perm {
                 Some(perm) => perm.iter().map(|p| usize::try_from(*p).ok()).collect(),
-                None => Some((0..rank).rev().collect()),
+                None => Some((0..order.len()).rev().collect()),
             };
             let perm = perm.filter(|p| {
                 let mut sorted = p.clone();
                 sorted.sort_unstable();
-                sorted.into_iter().eq(0..rank)
+                sorted.into_iter().eq(0..order.len())
             })?;
             order = perm.iter().map(|p| order[*p]).collect();
         } else if !KEEPING.contains(&op) {

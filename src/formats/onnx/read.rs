@@ -58,6 +58,11 @@ impl Source {
         sort(&mut graph, &given)?;
         Ok(Self { graph, opset, producer: model.producer_name, given })
     }
+
+    /// What messages call the node that makes a value: `` node `conv1` (Conv) ``.
+    pub fn maker(&self, value: &str) -> Option<String> {
+        self.graph.node.iter().find(|n| n.output.iter().any(|o| o == value)).map(title)
+    }
 }
 
 fn opset_of(imports: &[proto::OperatorSet]) -> Result<i64, OnnxError> {

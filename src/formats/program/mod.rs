@@ -32,11 +32,25 @@ pub struct Written {
 
 /// Why a graph is no program: the value, its operation, the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused(pub String);
+pub struct Refused {
+    /// The value, as the graph names it; none where the reason speaks of no single one.
+    pub value: Option<String>,
+    /// The reason, a phrase.
+    pub why: String,
+}
+
+impl Refused {
+    fn of(value: &str, why: impl Into<String>) -> Self {
+        Self { value: Some(value.to_owned()), why: why.into() }
+    }
+}
 
 impl std::fmt::Display for Refused {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
+        match &self.value {
+            Some(value) => write!(f, "`{value}`: {}", self.why),
+            None => f.write_str(&self.why),
+        }
     }
 }
 
@@ -95,7 +109,7 @@ pub fn write(
     }
     let mut seen = HashSet::new();
     if let Some((twice, ..)) = out.weights.iter().find(|w| !seen.insert(w.0.clone())) {
-        return Err(Refused(format!("two weights would be called `{twice}`")));
+        return Err(Refused { value: None, why: format!("two weights would be called `{twice}`") });
     }
     Ok(out)
 }
@@ -117,6 +131,10 @@ fn activation(graph: &Graph, id: crate::graph::ValueId) -> Result<&TensorTy, Ref
     if value.ty.is_activation() {
         return Ok(&value.ty);
     }
-    let (name, ty) = (&value.name, &value.ty);
-    Err(Refused(format!("`{name}` {ty} is no channels on a grid, which is what the language's values are")))
+    let extents: Vec<String> = value.ty.dims().iter().map(usize::to_string).collect();
+    let why = format!(
+        "its result of {} is no channels on a grid with the batch in front, which is what the language's values are",
+        extents.join("x")
+    );
+    Err(Refused::of(&value.name, why))
 }

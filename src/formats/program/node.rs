@@ -180,8 +180,7 @@ impl Node {
             match tok {
                 Tok::Text(t) => out.push_str(t),
                 Tok::Operand(i) => {
-                    let name =
-                        names.get(*i).ok_or_else(|| Refused(format!("`{}`: a lost operand", self.name)))?;
+                    let name = names.get(*i).ok_or_else(|| Refused::of(&self.name, "a lost operand"))?;
                     out.push_str(name);
                 }
                 Tok::Arg { value, default, .. } if default.as_ref() == Some(value) => {}

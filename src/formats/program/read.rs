@@ -7,8 +7,9 @@ use super::text::clean;
 use super::{Refused, activation, stage};
 use crate::graph::{Def, Graph, ValueId};
 use crate::ops::Op;
+use crate::ops::arrange::{Arrange, Pick};
 use crate::ops::binary::{Binary, BinaryFn, Number};
-use crate::tensor::array::Array;
+use crate::tensor::array::{Array, for_each_index};
 use crate::tensor::ty::TensorTy;
 
 /// The state of reading.
@@ -20,6 +21,9 @@ pub(super) struct Reader<'a> {
     known: BTreeMap<ValueId, Array>,
     pub(super) out: Nodes,
 }
+
+/// The layer that a known operand is, its weight, and how that is made of the operand's elements.
+type Constant = (&'static str, &'static str, fn(f64) -> f64);
 
 /// The nodes of a graph.
 ///
@@ -44,7 +48,10 @@ pub(super) fn read(graph: &Graph, weights: &dyn Fn(&str) -> Option<Vec<f32>>) ->
         if r.fold(id, op, inputs) {
             continue;
         }
-        let made = r.operation(id, op, inputs)?;
+        let made = match r.seen_whole(id, op, inputs) {
+            Some(narrow) => r.operand(narrow)?,
+            None => r.operation(id, op, inputs)?,
+        };
         r.values.insert(id, made);
     }
     for port in &graph.outputs {
@@ -59,9 +66,8 @@ impl Reader<'_> {
         &self.graph.value(id).ty
     }
 
-    pub(super) fn refused(&self, id: ValueId, op: &Op, why: &str) -> Refused {
-        let name = &self.graph.value(id).name;
-        Refused(format!("`{name}` is a `{}`, for which the language has no form{why}", op.rules().kind()))
+    pub(super) fn refused(&self, id: ValueId, why: &str) -> Refused {
+        Refused::of(&self.graph.value(id).name, format!("the language has no form for this operation{why}"))
     }
 
     /// Computes what depends on weights alone; whether it does.
@@ -72,6 +78,31 @@ impl Reader<'_> {
         let result = op.rules().reference(&arrays, self.ty(id));
         self.known.insert(id, result);
         true
+    }
+
+    /// The operand of an expansion that only meets tensors which have its extents anyway: elementwise operations show it at every
+    /// position by themselves.
+    fn seen_whole(&self, id: ValueId, op: &Op, inputs: &[ValueId]) -> Option<ValueId> {
+        let (Op::Arrange(Arrange { from, .. }), [x]) = (op, inputs) else { return None };
+        let (narrow, wide) = (self.ty(*x), self.ty(id));
+        let shown = |(d, pick): (usize, &Pick)| match pick {
+            Pick::Step { start: 0, step: 0, .. } => narrow.dims()[d] == 1,
+            Pick::Step { dim, start: 0, step: 1 } => *dim == d && narrow.dims()[d] == wide.dims()[d],
+            Pick::Step { .. } | Pick::Table { .. } => false,
+        };
+        if narrow.names() != wide.names() || !from.iter().enumerate().all(shown) {
+            return None;
+        }
+        let whole = |user: ValueId| match &self.graph.value(user).def {
+            Def::Op { op: Op::Binary(b), inputs } => {
+                let rest = inputs.iter().any(|i| *i != id && self.ty(*i).dims() == wide.dims());
+                b.number.is_none() && rest && self.ty(user).dims() == wide.dims()
+            }
+            Def::Op { .. } | Def::Param { .. } | Def::Const(_) | Def::Input(_) => false,
+        };
+        let handed_out = self.graph.outputs.iter().any(|p| p.value == id);
+        let mut users = self.graph.ids().filter(|u| self.graph.uses(*u).contains(&id));
+        (!handed_out && users.all(whole)).then_some(*x)
     }
 
     /// The elements of a weight, a constant, or what was computed from these.
@@ -99,8 +130,10 @@ impl Reader<'_> {
     /// A value as an operand.
     fn operand(&self, id: ValueId) -> Result<Ref, Refused> {
         self.values.get(&id).copied().ok_or_else(|| {
-            let name = &self.graph.value(id).name;
-            Refused(format!("`{name}` is a constant tensor, for which the language has no form"))
+            Refused::of(
+                &self.graph.value(id).name,
+                "a constant tensor, for which the language has no form here",
+            )
         })
     }
 
@@ -134,10 +167,8 @@ impl Reader<'_> {
     /// A weight under the last part of its path.
     pub(super) fn weight(&self, part: &str, id: ValueId) -> Result<Weight, Refused> {
         let Some(array) = self.array(id) else {
-            let name = &self.graph.value(id).name;
-            return Err(Refused(format!(
-                "the weight `{name}` depends on the input, for which the language has no form"
-            )));
+            let why = "it is a layer's weight and depends on the input, for which the language has no form";
+            return Err(Refused::of(&self.graph.value(id).name, why));
         };
         Ok(kept(part, array))
     }
@@ -176,7 +207,7 @@ impl Reader<'_> {
             Op::Binary(op) => self.binary(id, op, x),
             Op::Slice(slice) => {
                 let from = self.operand(x[0])?;
-                self.slice(id, op, slice, x[0], from)
+                self.slice(id, slice, x[0], from)
             }
             Op::Concat(op) => {
                 let operands = x.iter().map(|v| self.operand(*v)).collect::<Result<Vec<_>, _>>()?;
@@ -205,7 +236,7 @@ impl Reader<'_> {
         if let Some(number) = op.number {
             let (Number::Left(k) | Number::Right(k)) = number;
             if !k.is_finite() {
-                return Err(self.refused(id, &op.clone().into(), " with a number that is not finite"));
+                return Err(self.refused(id, " with a number that is not finite"));
             }
             let value = self.operand(x[0])?;
             let (a, b) = match number {
@@ -234,6 +265,31 @@ impl Reader<'_> {
         Ok(self.push(id, Form::Expr, toks, operands))
     }
 
+    /// A known right operand with numbers of its own for positions of the grid.
+    fn per_position(
+        &mut self,
+        id: ValueId,
+        value: ValueId,
+        other: ValueId,
+        array: Array,
+        (stage, part, change): Constant,
+    ) -> Result<Ref, Refused> {
+        let ty = self.ty(id).clone();
+        let mut dims = ty.dims().to_vec();
+        dims[0] = 1;
+        let grown = self.ty(value).dims() != ty.dims();
+        let places = Some(&array).filter(|_| !grown && ty.rank() > 0).and_then(|a| broadcast(a, &dims));
+        let Some(places) = places else {
+            return Err(self.refused(id, " with a constant tensor"));
+        };
+        let data = places.into_iter().map(|p| change(array.data[p])).collect();
+        let from = self.operand(value)?;
+        let layer = self.layer(id, Some(other));
+        let made = self.push(id, Form::Stage, vec![Tok::text(format!("{stage}(share: none)"))], vec![from]);
+        self.name_layer(layer, vec![kept(part, Array { dims, data })]);
+        Ok(made)
+    }
+
     /// A known right operand: one number for each channel is a layer.
     fn per_channel(
         &mut self,
@@ -245,19 +301,19 @@ impl Reader<'_> {
     ) -> Result<Ref, Refused> {
         let c = activation(self.graph, id)?.c();
         let lone = array.data.len() == c && array.dims.contains(&c);
-        let (stage, part, change): (&str, &str, fn(f64) -> f64) = match op.f {
+        let (stage, part, change): Constant = match op.f {
             BinaryFn::Add => ("bias", "bias", |x| x),
             BinaryFn::Sub => ("bias", "bias", |x| -x),
             BinaryFn::Mul => ("scale", "weight", |x| x),
             BinaryFn::Div => ("scale", "weight", |x| 1.0 / x),
             BinaryFn::Max | BinaryFn::Min => {
-                return Err(self.refused(id, &op.clone().into(), " with a constant tensor"));
+                return Err(self.refused(id, " with a constant tensor"));
             }
         };
         let spread =
             array.data.len() == 1 || (lone && (array.dims.len() == 1 || array.dims.get(1) == Some(&c)));
         if !spread {
-            return Err(self.refused(id, &op.clone().into(), " with a constant tensor"));
+            return self.per_position(id, value, other, array, (stage, part, change));
         }
         array.data.iter_mut().for_each(|x| *x = change(*x));
         if array.data.len() == 1 {
@@ -270,6 +326,19 @@ impl Reader<'_> {
         self.name_layer(layer, vec![kept(part, array)]);
         Ok(made)
     }
+}
+
+/// The index of each element of `dims` in an array that is broadcast to it; `None` where it is not.
+fn broadcast(array: &Array, dims: &[usize]) -> Option<Vec<usize>> {
+    let skip = dims.len().checked_sub(array.dims.len())?;
+    let fits = array.dims.iter().zip(&dims[skip..]).all(|(a, d)| *a == 1 || a == d);
+    let place = |at: &[usize]| {
+        let own = array.dims.iter().zip(&at[skip..]);
+        own.fold(0, |place, (d, i)| place * d + if *d == 1 { 0 } else { *i })
+    };
+    let mut out = Vec::new();
+    for_each_index(dims, |at| out.push(if fits { place(at) } else { 0 }));
+    fits.then_some(out)
 }
 
 fn kept(part: &str, array: Array) -> Weight {

@@ -5,13 +5,16 @@ use super::node::{Fixed, Form, Ref, Tok, Weight};
 use super::read::{Reader, sizes};
 use crate::graph::ValueId;
 use crate::ops::Op;
+use crate::ops::aggregate::{Aggregate, AggregateFn};
+use crate::ops::arrange::{Arrange, Pick};
 use crate::ops::depth_space::{DepthSpace, Direction};
 use crate::ops::geometry::{Geometry, Linking, Share};
 use crate::ops::norm::{Norm, Over as NormOver};
 use crate::ops::pad::{Pad, PadMode};
+use crate::ops::pointwise::Pointwise;
 use crate::ops::pool::{Over, Pool, PoolKind};
 use crate::ops::resize::{Coords, Resize, To};
-use crate::ops::slice::Slice;
+use crate::ops::slice::{Cut, Slice};
 use crate::ops::unary::{Unary, UnaryFn};
 use crate::ops::window::{Padding, WindowSpec};
 
@@ -89,12 +92,12 @@ impl Reader<'_> {
         let (toks, parts): (Vec<Tok>, Option<&[&str]>) = match op {
             Op::Conv(conv) => {
                 let inner = geometry(&conv.geometry, conv.channels);
-                let inner = inner.ok_or_else(|| self.refused(id, op, " written from a graph"))?;
+                let inner = inner.ok_or_else(|| self.refused(id, " written from a graph"))?;
                 (call("conv", inner, no_bias(conv.bias)), Some(&["weight", "bias"]))
             }
             Op::Unconv(unconv) => {
                 let inner = geometry(&unconv.geometry, unconv.channels);
-                let mut inner = inner.ok_or_else(|| self.refused(id, op, " written from a graph"))?;
+                let mut inner = inner.ok_or_else(|| self.refused(id, " written from a graph"))?;
                 if let Some(size) = unconv.size.as_ref().filter(|s| !s.is_empty()) {
                     inner.push(Tok::arg(", out: ", Fixed::Kernel(size.clone())));
                 }
@@ -155,11 +158,22 @@ impl Reader<'_> {
             }
             Op::Resize(resize) => (resized(resize), None),
             Op::Pad(Pad { mode: PadMode::Constant(value), .. }) if !value.is_finite() => {
-                return Err(self.refused(id, op, " with a number that is not finite"));
+                return Err(self.refused(id, " with a number that is not finite"));
             }
             Op::Pad(pad) => plain(&padded(pad))?,
             Op::DepthSpace(op) => plain(&blocks(op))?,
-            _ => return Err(self.refused(id, op, "")),
+            Op::Aggregate(aggregate) => return self.reduced(id, aggregate, x[0], from),
+            Op::ArgAxis(arg) => {
+                let word = if arg.least { "argmin" } else { "argmax" };
+                let axis = ty.names().get(arg.dim).filter(|_| arg.dim > 0);
+                let axis = axis.ok_or_else(|| self.refused(id, " along the batch"))?.to_string();
+                let last = arg.last.then(|| "last: true".to_owned());
+                let args: Vec<String> = (arg.dim != 1).then_some(axis).into_iter().chain(last).collect();
+                plain(&if args.is_empty() { word.into() } else { format!("{word}({})", args.join(", ")) })?
+            }
+            Op::Pointwise(Pointwise { f }) if f.has_word() => plain(f.row().0)?,
+            Op::Arrange(arrange) => return self.every_few(id, arrange, x[0], from),
+            _ => return Err(self.refused(id, "")),
         };
         let weights = parts.unwrap_or_default().iter().zip(&x[1..]);
         let weights: Vec<Weight> =
@@ -202,16 +216,81 @@ impl Reader<'_> {
                 call(name, inner, &format!("{partial}{count}{end}"))
             }
             Over::Grid(_) | Over::Channels { .. } => {
-                return Err(self.refused(id, &op.clone().into(), " written from a graph"));
+                return Err(self.refused(id, " written from a graph"));
             }
         })
+    }
+
+    /// A reduction of the whole grid, or of one axis after the other.
+    fn reduced(&mut self, id: ValueId, op: &Aggregate, x: ValueId, from: Ref) -> Result<Ref, Refused> {
+        let ty = self.ty(x).clone();
+        if op.dims.contains(&0) {
+            return Err(self.refused(id, " along the batch"));
+        }
+        if ty.rank() > 0 && op.dims.iter().copied().eq(2..ty.dims().len()) {
+            let toks = vec![Tok::text(format!("reduce({})", op.f.word()))];
+            return Ok(self.push(id, Form::Stage, toks, vec![from]));
+        }
+        let mut at = from;
+        // Channels last: until then there are as many as there were.
+        let mut dims = op.dims.clone();
+        dims.sort_by_key(|d| *d == 1);
+        for (i, d) in dims.iter().enumerate() {
+            let (first, last) = (i == 0, i + 1 == dims.len());
+            let f = match op.f {
+                AggregateFn::SumSquare if !first => AggregateFn::Sum,
+                AggregateFn::LogSum if !last => AggregateFn::Sum,
+                f => f,
+            };
+            let toks = vec![Tok::text(format!("reduce({}, {})", f.word(), ty.names()[*d]))];
+            at = self.push(id, Form::Stage, toks, vec![at]);
+            if !last && let Some(node) = self.out.list.last_mut() {
+                node.channels = ty.c();
+            }
+        }
+        Ok(at)
+    }
+
+    /// Every few positions of the grid from some position on: pooling with a kernel of one tap.
+    fn every_few(&mut self, id: ValueId, arrange: &Arrange, x: ValueId, from: Ref) -> Result<Ref, Refused> {
+        let (ty, out) = (self.ty(x).clone(), self.ty(id).clone());
+        let mut cuts = Vec::new();
+        let mut strides = Vec::new();
+        for (d, pick) in arrange.from.iter().enumerate() {
+            let steps = match pick {
+                Pick::Step { dim, start, step } if *dim == d && *step >= 1 => Some((*start, *step)),
+                Pick::Step { .. } | Pick::Table { .. } => None,
+            };
+            let steps = steps.filter(|(start, step)| *start >= 0 && (d >= 2 || (*start, *step) == (0, 1)));
+            let Some((start, step)) = steps.filter(|_| ty.names() == out.names()) else {
+                return Err(self.refused(id, ""));
+            };
+            // Up to the last position that is read.
+            let (start, step) = (start as usize, step as usize);
+            let len = (out.dims()[d] - 1) * step + 1;
+            if d < 2 && len != ty.dims()[d] {
+                return Err(self.refused(id, ""));
+            }
+            if d >= 2 {
+                strides.push(step);
+                let whole = start == 0 && (ty.dims()[d] - 1) / step == out.dims()[d] - 1;
+                cuts.extend((!whole).then_some(Cut { dim: d, start, len }));
+            }
+        }
+        let from = self.slice(id, &Slice { cuts }, x, from)?;
+        let kernel = vec![1; strides.len()];
+        let toks = vec![
+            Tok::arg("maxpool(", Fixed::Kernel(kernel)),
+            Tok::arg(", stride: ", Fixed::Axes(strides)),
+            Tok::text(")"),
+        ];
+        Ok(self.push(id, Form::Stage, toks, vec![from]))
     }
 
     /// A part of a split, with which a pipeline begins.
     pub(super) fn slice(
         &mut self,
         id: ValueId,
-        op: &Op,
         slice: &Slice,
         x: ValueId,
         from: Ref,
@@ -220,7 +299,7 @@ impl Reader<'_> {
         let mut at = from;
         for cut in &slice.cuts {
             if cut.dim == 0 {
-                return Err(self.refused(id, op, " along the batch"));
+                return Err(self.refused(id, " along the batch"));
             }
             let rest = ty.dims()[cut.dim] - cut.start - cut.len;
             let parts: Vec<usize> = [cut.start, cut.len, rest].into_iter().filter(|s| *s > 0).collect();

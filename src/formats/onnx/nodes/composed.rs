@@ -12,7 +12,7 @@ use crate::formats::onnx::tensor::Elem;
 use crate::formats::onnx::value::Value;
 
 /// Choices among more places than this in all are refused: what takes seconds is no layer of a network.
-const CHOICES_MAX: usize = 1 << 24;
+pub(super) const CHOICES_MAX: usize = 1 << 24;
 /// The operator set that the nodes here speak.
 const OPSET: i64 = 18;
 
@@ -96,7 +96,7 @@ impl Build<'_> {
     }
 
     /// Indices counted from the front.
-    fn wrapped(&mut self, indices: &Value, extent: usize) -> Result<Value, String> {
+    pub(super) fn wrapped(&mut self, indices: &Value, extent: usize) -> Result<Value, String> {
         if let Value::Host(h) = indices {
             let n = extent as i64;
             let places: Vec<i64> = h.integers().iter().map(|i| if *i < 0 { i + n } else { *i }).collect();
@@ -150,18 +150,20 @@ impl Build<'_> {
     fn gather_nd(&mut self, at: &At<'_>, x: Operands<'_>) -> Result<Value, String> {
         let data = need(x, 0)?;
         let indices = need(x, 1)?.known("which elements are gathered")?;
-        if at.int("batch_dims", 0)? != 0 {
-            return Err("`batch_dims` other than 0".into());
-        }
         let depth = *indices.dims.last().ok_or("indices without a dimension")?;
         let dims = data.dims().to_vec();
-        if depth > dims.len() || depth == 0 {
-            return Err(format!("indices of depth {depth} into {dims:?}"));
+        let batch = usize::try_from(at.int("batch_dims", 0)?).unwrap_or(usize::MAX);
+        let fits =
+            batch < indices.dims.len() && batch <= dims.len() && indices.dims[..batch] == dims[..batch];
+        if !fits || depth > dims.len() - batch || depth == 0 {
+            return Err(format!("indices of extents {:?} into {dims:?}", indices.dims));
         }
+        let each = indices.dims[batch..indices.dims.len() - 1].iter().product::<usize>().max(1);
         let mut table = Vec::new();
-        for row in indices.integers().chunks(depth) {
-            let mut place = 0i64;
-            for (i, d) in row.iter().zip(&dims) {
+        for (r, row) in indices.integers().chunks(depth).enumerate() {
+            // Rows of one part of the batch index into that part.
+            let mut place = (r / each) as i64;
+            for (i, d) in row.iter().zip(&dims[batch..]) {
                 let i = if *i < 0 { i + *d as i64 } else { *i };
                 if !(0..*d as i64).contains(&i) {
                     return Err(format!("an index {row:?} beyond {dims:?}"));
@@ -170,6 +172,7 @@ impl Build<'_> {
             }
             table.push(place);
         }
+        let depth = depth + batch;
         let mut flat = vec![dims[..depth].iter().product()];
         flat.extend(&dims[depth..]);
         let flat = self.reshaped(data, &flat)?;

@@ -4,7 +4,7 @@ use super::{Operands, Results, ints_of, need, opt};
 use crate::formats::onnx::attrs::{At, axis};
 use crate::formats::onnx::importer::Importer;
 use crate::formats::onnx::tensor::Elem;
-use crate::formats::onnx::value::{Move, Val, Value, general, named};
+use crate::formats::onnx::value::{Move, Val, Value, general, grid_names, named};
 use crate::graph::ValueId;
 use crate::ops::arrange::{Arrange, Pick};
 use crate::ops::concat::Concat;
@@ -41,6 +41,14 @@ fn concat(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Result<Value, Stri
     let lead = parts.iter().position(|p| matches!(p, Value::Graph(_))).unwrap_or(0);
     let lead = cx.val(parts[lead])?;
     let lead = cx.full(&lead)?;
+    // A grid that is gone is no dimension of the joined tensor's.
+    let gone = cx.graph.value(lead.id).ty.is_activation() && cx.graph.value(lead.id).ty.dims().len() > rank;
+    let lead = if gone && grid_names(rank).is_some() {
+        let id = cx.act(&lead)?;
+        cx.plain(id, lead.elem)
+    } else {
+        lead
+    };
     let dim = lead.axes[a].ok_or("a dimension that is not there")?;
     let whole = cx.graph.value(lead.id).ty.dims().len() == rank;
     let lead = if whole && dim != 0 { Some((lead, dim)) } else { None };

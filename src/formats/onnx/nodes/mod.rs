@@ -2,6 +2,7 @@
 
 mod attention;
 mod binary;
+mod chosen;
 mod composed;
 mod constant;
 mod conv;
@@ -56,6 +57,7 @@ pub(super) fn import(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Results
         .or_else(|| composed::import(cx, at, x))
         .or_else(|| sample::import(cx, at, x))
         .or_else(|| scatter::import(cx, at, x))
+        .or_else(|| chosen::import(cx, at, x))
         .or_else(|| attention::import(cx, at, x));
     known.unwrap_or_else(|| Err(refused(op).to_owned()))
 }
@@ -68,8 +70,8 @@ fn refused(op: &str) -> &'static str {
             "control flow is not supported: networks are compiled as straight lines"
         }
         "LSTM" | "GRU" | "RNN" => "recurrence is not supported",
-        "NonMaxSuppression" | "NonZero" | "Unique" | "Compress" | "TopK" => {
-            "the shape or order of its result depends on the input's values"
+        "NonMaxSuppression" | "NonZero" | "Unique" | "Compress" => {
+            "the shape of its result depends on the input's values"
         }
         "RandomNormal" | "RandomNormalLike" | "RandomUniform" | "RandomUniformLike" | "Bernoulli"
         | "Multinomial" => "random numbers in a run are not supported",

@@ -2,6 +2,7 @@
 
 use super::{Operands, Results, ints_of, need};
 use crate::formats::onnx::attrs::{At, axes, axis};
+use crate::formats::onnx::host::{Data, Host};
 use crate::formats::onnx::importer::Importer;
 use crate::formats::onnx::tensor::Elem;
 use crate::formats::onnx::value::{Val, Value};
@@ -30,8 +31,12 @@ pub(super) fn import(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Option<
 }
 
 fn reduce(cx: &mut Importer, at: &At<'_>, x: Operands<'_>, f: AggregateFn) -> Result<Value, String> {
-    let v = cx.val(need(x, 0)?)?;
     let listed = ints_of(at, x, 1, "axes")?.filter(|l| !l.is_empty());
+    let operand = need(x, 0)?;
+    if operand.dims().contains(&0) {
+        return nothing(at, operand, listed, f);
+    }
+    let v = cx.val(operand)?;
     let over = match listed {
         Some(list) => axes(&list, v.rank())?,
         None if at.flag("noop_with_empty_axes", false)? => return each(cx, &v, f),
@@ -56,6 +61,33 @@ fn reduce(cx: &mut Importer, at: &At<'_>, x: Operands<'_>, f: AggregateFn) -> Re
         }
     };
     if keep { Ok(Value::Graph(y)) } else { Ok(Value::Graph(without(&y, &over))) }
+}
+
+/// What is made of no elements, at every place that is left.
+fn nothing(at: &At<'_>, operand: &Value, listed: Option<Vec<i64>>, f: AggregateFn) -> Result<Value, String> {
+    let rank = operand.dims().len();
+    let over = match listed {
+        Some(list) => axes(&list, rank)?,
+        None if at.flag("noop_with_empty_axes", false)? => return Ok(operand.clone()),
+        None => (0..rank).collect(),
+    };
+    let keep = at.flag("keepdims", true)?;
+    let extent = |(a, d): (usize, &usize)| match over.contains(&a) {
+        true => keep.then_some(1),
+        false => Some(*d),
+    };
+    let dims = operand.dims().iter().enumerate().filter_map(extent).collect();
+    let elem = operand.elem();
+    let value = match f {
+        AggregateFn::Sum | AggregateFn::SumSquare | AggregateFn::L1 | AggregateFn::L2 => 0.0,
+        AggregateFn::Prod => 1.0,
+        AggregateFn::Mean => f64::NAN,
+        AggregateFn::Max if elem == Elem::Bool => 0.0,
+        AggregateFn::Min if elem == Elem::Bool => 1.0,
+        AggregateFn::Max | AggregateFn::LogSum | AggregateFn::LogSumExp => f64::NEG_INFINITY,
+        AggregateFn::Min => f64::INFINITY,
+    };
+    Ok(Value::Host(Host { dims, elem, data: Data::Fill(value), name: None }))
 }
 
 /// A mean or greatest over the whole grid is global pooling.

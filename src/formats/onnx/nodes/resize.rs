@@ -12,8 +12,10 @@ use crate::ops::resize::{Coords, Resize, To};
 use crate::ops::upsample::Upsample;
 use crate::tensor::ty::TensorTy;
 
-/// Grids are at most this long.
-const EXTENT_MAX: f64 = (1 << 24) as f64;
+/// Grids are at most this long: positions are tables.
+const EXTENT_MAX: f64 = (1 << 20) as f64;
+/// More terms than this in the sums of one axis are nothing that a model means.
+const TERMS_MAX: usize = 1 << 22;
 
 pub(super) fn import(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Option<Results> {
     let result = match at.node.op_type.as_str() {
@@ -342,6 +344,11 @@ fn taps(axis: &Axis, o: usize, how: &How<'_>) -> Result<Vec<(usize, f64)>, Strin
 /// One axis resampled.
 fn blend(cx: &mut Importer, v: &Val, a: usize, axis: &Axis, how: &How<'_>) -> Result<Val, String> {
     let (v, dim) = cx.along(v, a)?;
+    // Where positions lie further apart than kernels are wide, more elements are mixed.
+    let wide = if how.antialias { (4.0 / axis.scale.min(1.0)).ceil() as usize } else { 4 };
+    if axis.out.saturating_mul(wide) > TERMS_MAX {
+        return Err(format!("a resampling of {} elements to {}", axis.n, axis.out));
+    }
     let rows = (0..axis.out).map(|o| taps(axis, o, how)).collect::<Result<Vec<_>, _>>()?;
     let most = rows.iter().map(Vec::len).max().unwrap_or(1).max(1);
     let (mut at, mut weights) = (Vec::new(), Vec::new());

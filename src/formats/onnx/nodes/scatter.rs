@@ -1,6 +1,6 @@
 //! What is put to places: `ScatterND`, `ScatterElements`, `MaxUnpool`, `Col2Im`, as a few nodes of the standard.
 //!
-//! Known places are a table: each element of the result is one of the data's or one of the updates'. What `MaxUnpool` puts back
+//! Known places are a table: each element of the result is one of the data's or one of the updates'; computed ones are for `chosen`. What `MaxUnpool` puts back
 //! into the windows that it came from is compared with the place of every element of its window.
 
 use super::composed::{Build, int, ints, number, typed};
@@ -50,6 +50,9 @@ fn inside(i: i64, extent: usize) -> Result<usize, String> {
 
 impl Build<'_> {
     fn scatter_nd(&mut self, at: &At<'_>, x: Operands<'_>) -> Result<Value, String> {
+        if matches!(need(x, 1)?, Value::Graph(_)) {
+            return self.scatter_nd_computed(at, x);
+        }
         let (data, updates) = (need(x, 0)?, need(x, 2)?);
         let indices = need(x, 1)?.known("where elements are put")?;
         let dims = data.dims().to_vec();
@@ -70,6 +73,9 @@ impl Build<'_> {
     }
 
     fn scatter_elements(&mut self, at: &At<'_>, x: Operands<'_>) -> Result<Value, String> {
+        if matches!(need(x, 1)?, Value::Graph(_)) {
+            return self.scatter_elements_computed(at, x);
+        }
         let (data, updates) = (need(x, 0)?, need(x, 2)?);
         let indices = need(x, 1)?.known("where elements are put")?;
         let dims = data.dims().to_vec();

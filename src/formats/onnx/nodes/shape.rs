@@ -2,9 +2,10 @@
 
 use super::{Operands, Results, ints_of, known_ints, need, opt};
 use crate::formats::onnx::attrs::{At, axes, axis};
+use crate::formats::onnx::host::Host;
 use crate::formats::onnx::importer::Importer;
 use crate::formats::onnx::tensor::extents;
-use crate::formats::onnx::value::{Move, Val, Value};
+use crate::formats::onnx::value::{Move, Val, Value, general};
 use crate::ops::flip::Flip;
 use crate::ops::slice::{Cut, Slice};
 use crate::ops::upsample::Upsample;
@@ -199,8 +200,19 @@ fn slice(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Result<Value, Strin
     cut(cx, &v, &moves).map(Value::Graph)
 }
 
+/// Nothing of an axis.
+fn empty(cx: &mut Importer, v: &Val, a: usize) -> Result<Val, String> {
+    let mut dims = v.dims.clone();
+    dims[a] = 0;
+    let id = cx.weight(&Host::new(dims.clone(), v.elem, Vec::new()), general(&dims)?, false)?;
+    Ok(cx.plain(id, v.elem))
+}
+
 /// Slices `(axis, length, start, step)`.
 fn cut(cx: &mut Importer, v: &Val, moves: &[(usize, usize, i64, i64)]) -> Result<Val, String> {
+    if let Some((a, ..)) = moves.iter().find(|(_, len, ..)| *len == 0) {
+        return empty(cx, v, *a);
+    }
     let real: Vec<_> =
         moves.iter().filter(|(a, len, start, step)| (*len, *start, *step) != (v.dims[*a], 0, 1)).collect();
     if real.is_empty() {

@@ -1,6 +1,8 @@
 //! Elementwise operations on one operand.
 
 use super::binary::{bounded, number};
+use super::composed::Build;
+use super::quantize::narrowed;
 use super::{Operands, Results, need, opt};
 use crate::formats::onnx::attrs::At;
 use crate::formats::onnx::host::{Data, Host};
@@ -16,7 +18,7 @@ use crate::ops::unary::{Unary, UnaryFn};
 pub(super) fn import(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Option<Results> {
     let result = match at.node.op_type.as_str() {
         "Cast" => cast(cx, at, x),
-        "CastLike" => cast_like(cx, x),
+        "CastLike" => cast_like(cx, at, x),
         "Clip" => clip(cx, at, x),
         "Dropout" => return Some(dropout(cx, at, x)),
         op => match function(op, at)? {
@@ -162,7 +164,8 @@ fn cast(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Result<Value, String
             let number = i32::try_from(at.int("to", 1)?).map_err(|_| "a type that does not exist")?;
             let to = Dtype::of(number).map_err(|e| format!("a cast to {e}"))?;
             if to.is_narrow() {
-                return Err(format!("a cast to {to:?}, in which numbers are stored but not computed with"));
+                let y = converted(cx, need(x, 0)?, to.elem())?;
+                return narrowed(&mut Build { cx }, &y, to, at.flag("saturate", true)?);
             }
             to.elem()
         }
@@ -170,11 +173,12 @@ fn cast(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Result<Value, String
     converted(cx, need(x, 0)?, to)
 }
 
-fn cast_like(cx: &mut Importer, x: Operands<'_>) -> Result<Value, String> {
+fn cast_like(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Result<Value, String> {
     if let Value::Host(Host { data: Data::Raw(raw), .. }) = need(x, 1)?
         && raw.dtype.is_narrow()
     {
-        return Err(format!("a cast to {:?}, in which numbers are stored but not computed with", raw.dtype));
+        let y = converted(cx, need(x, 0)?, raw.dtype.elem())?;
+        return narrowed(&mut Build { cx }, &y, raw.dtype, at.flag("saturate", true)?);
     }
     converted(cx, need(x, 0)?, need(x, 1)?.elem())
 }
