@@ -73,7 +73,7 @@ struct cnnc_model *cnnc_compile(const char *text,
                                 const struct cnnc_options *options);
 
 /*
- As `cnnc_compile`, of the program in a file, which may use others beside it.
+ As `cnnc_compile`, of the program in a file, which may use others beside it, or of an ONNX model (`.onnx`), whose weights are its own.
 
  # Safety
  As `cnnc_compile`.

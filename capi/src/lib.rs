@@ -10,9 +10,9 @@ use std::ffi::{CStr, CString, c_char};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use cnnc::formats::safetensors::Weights;
-use cnnc::session::{Checked, Files, Isa, NoFiles};
-use cnnc::{Compiler, Options, Port, TensorView};
+use compiler::formats::safetensors::Weights;
+use compiler::session::{Checked, Files, Isa, NoFiles};
+use compiler::{Compiler, Options, Port, TensorView};
 
 thread_local! {
     static ERROR: RefCell<CString> = RefCell::default();
@@ -20,7 +20,7 @@ thread_local! {
 
 /// A compiled network with its weights.
 pub struct Model {
-    model: cnnc::Model,
+    model: compiler::Model,
     inputs: Vec<Described>,
     outputs: Vec<Described>,
 }
@@ -190,7 +190,7 @@ pub unsafe extern "C" fn cnnc_compile(
     made.unwrap_or(std::ptr::null_mut())
 }
 
-/// As `cnnc_compile`, of the program in a file, which may use others beside it.
+/// As `cnnc_compile`, of the program in a file, which may use others beside it, or of an ONNX model (`.onnx`), whose weights are its own.
 ///
 /// # Safety
 /// As `cnnc_compile`.
@@ -205,6 +205,14 @@ pub unsafe extern "C" fn cnnc_compile_file(
         let (path, net, options) = unsafe { (text(path, "the path")?, name(net)?, self::options(options)?) };
         let bytes = std::fs::read(path).map_err(|e| format!("{path}: {e}"))?;
         let compiler = Compiler::new(options);
+        let file = Path::new(path);
+        if file.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx")) {
+            let none = Vec::new();
+            let (checked, _) = compiler
+                .check_onnx(path, bytes, file.parent(), &none, &none)
+                .map_err(|e| format!("{path}: {e}"))?;
+            return compiled(&compiler, &checked, net);
+        }
         compiled(&compiler, &compiler.check_bytes(path, &bytes, &Files), net)
     });
     made.unwrap_or(std::ptr::null_mut())

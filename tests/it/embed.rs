@@ -38,7 +38,7 @@ fn the_c_library_compiles_runs_and_says_what_is_wrong() {
     let mut command = Command::new(cc);
     command.args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-o", "api"]);
     command.arg(root().join("examples/c/api.c")).arg("-I").arg(&include).arg("-L").arg(&folder);
-    command.args(["-lcnnc_c", &format!("-Wl,-rpath,{}", folder.display())]).current_dir(&dir);
+    command.args(["-lcnnc", &format!("-Wl,-rpath,{}", folder.display())]).current_dir(&dir);
     done(&mut command);
     let net = root().join("examples/digits.cnn");
     let out = String::from_utf8(done(Command::new(dir.join("api")).arg(&net))).expect("text");
@@ -103,7 +103,7 @@ fn the_c_library_takes_null_pointers_for_errors() {
     let include = root().join("capi/include");
     let mut command = Command::new(cc);
     command.args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-o", "null", "null.c", "-I"]);
-    command.arg(&include).arg("-L").arg(&folder).arg("-lcnnc_c");
+    command.arg(&include).arg("-L").arg(&folder).arg("-lcnnc");
     done(command.arg(format!("-Wl,-rpath,{}", folder.display())).current_dir(&dir));
     done(&mut Command::new(dir.join("null")));
     // The header is C++ as well.

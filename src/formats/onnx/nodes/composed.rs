@@ -3,7 +3,7 @@
 //! What chooses by computed indices compares them with every place and sums what was chosen: `extent` times the work of a load,
 //! in exchange for loops whose addresses are known.
 
-use super::{Operands, Results, known_ints, need, opt};
+use super::{Operands, Results, known_ints, need};
 use crate::formats::onnx::attrs::{At, axis};
 use crate::formats::onnx::host::Host;
 use crate::formats::onnx::importer::Importer;
@@ -28,9 +28,6 @@ pub(super) fn import(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Option<
         "CumSum" => b.cumulative_sum(at, x),
         "IsInf" => b.is_inf(at, x),
         "Einsum" => b.einsum(at, x),
-        "Sin" | "Cos" | "Tan" | "Asin" | "Acos" | "Atan" | "Sinh" | "Cosh" | "Asinh" | "Acosh" | "Atanh" => {
-            known_function(at, x)
-        }
         _ => return None,
     };
     Some(result.map(|v| vec![v]))
@@ -399,31 +396,5 @@ pub(super) fn typed(value: Value, elem: Elem) -> Value {
     match value {
         Value::Host(h) => Value::Host(Host { elem, ..h }),
         Value::Graph(v) => Value::Graph(crate::formats::onnx::value::Val { elem, ..v }),
-    }
-}
-
-/// Functions that exporters leave in tables of positions: computed now.
-fn known_function(at: &At<'_>, x: Operands<'_>) -> Result<Value, String> {
-    let f: fn(f64) -> f64 = match at.node.op_type.as_str() {
-        "Sin" => libm::sin,
-        "Cos" => libm::cos,
-        "Tan" => libm::tan,
-        "Asin" => libm::asin,
-        "Acos" => libm::acos,
-        "Atan" => libm::atan,
-        "Sinh" => libm::sinh,
-        "Cosh" => libm::cosh,
-        "Asinh" => libm::asinh,
-        "Acosh" => libm::acosh,
-        _ => libm::atanh,
-    };
-    match opt(x, 0).ok_or("its operand is missing")? {
-        Value::Host(h) if h.len() <= CHOICES_MAX => {
-            let values = h.values().iter().map(|x| f(*x)).collect();
-            Ok(Value::Host(Host { name: None, ..Host::new(h.dims.clone(), h.elem, values) }))
-        }
-        Value::Host(_) | Value::Graph(_) => {
-            Err("the operation is not supported on what depends on the input".into())
-        }
     }
 }

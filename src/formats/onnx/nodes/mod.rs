@@ -18,6 +18,7 @@ mod resize;
 mod sample;
 mod scatter;
 mod shape;
+mod trig;
 mod unary;
 
 use super::attrs::At;
@@ -56,6 +57,7 @@ pub(super) fn import(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Results
         .or_else(|| quantize::import(cx, at, x))
         .or_else(|| composed::import(cx, at, x))
         .or_else(|| sample::import(cx, at, x))
+        .or_else(|| trig::import(cx, at, x))
         .or_else(|| scatter::import(cx, at, x))
         .or_else(|| chosen::import(cx, at, x))
         .or_else(|| attention::import(cx, at, x));
