@@ -215,7 +215,11 @@ pub(super) fn lower(cx: &mut LowerCx<'_>, op: &ConvGrad, windows: &[Window]) -> 
                 let group = if a == cut.axis { &group * turns[a] as i64 } else { Affine::k(0) };
                 &group + &turn[a]
             });
-            let slot = if cut.sums == 1 { vec![group.clone()] } else { [std::slice::from_ref(&sum), &at[..]].concat() };
+            let slot = if cut.sums == 1 {
+                vec![group.clone()]
+            } else {
+                [std::slice::from_ref(&sum), &at[..]].concat()
+            };
             let part = Part {
                 op,
                 windows,
