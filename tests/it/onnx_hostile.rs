@@ -142,7 +142,7 @@ fn many_nodes_take_no_more_than_one() {
     nodes.push(node("Sum", &all.iter().map(String::as_str).collect::<Vec<_>>(), &["y"]));
     let input = ValueInfo {
         name: "x".into(),
-        r#type: Some(Type { tensor_type: Some(TensorType { elem_type: 1, shape: None }), ..Type::default() }),
+        r#type: Some(Type { tensor_type: Some(TensorType { elem_type: 1, shape: None }) }),
     };
     let graph = Graph {
         node: nodes,
