@@ -209,7 +209,7 @@ pub unsafe extern "C" fn cnnc_compile_file(
         if file.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx")) {
             let none = Vec::new();
             let (checked, _) = compiler
-                .check_onnx(path, bytes, file.parent(), &none, &none)
+                .check_onnx(path, bytes.into(), file.parent(), &none, &none)
                 .map_err(|e| format!("{path}: {e}"))?;
             return compiled(&compiler, &checked, net);
         }

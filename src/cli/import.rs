@@ -5,6 +5,7 @@ use std::path::Path;
 use super::args::Import;
 use super::check;
 use super::out::{Failure, Out};
+use super::source;
 use super::weights;
 use crate::formats::onnx::{ImportOptions, Source};
 use crate::formats::program::{Refused, Written, write};
@@ -59,6 +60,6 @@ pub(super) fn run(args: &Import, out: Out) -> Result<(), Failure> {
 /// What messages call the node of a model that makes a value; the file was read once already.
 fn maker(file: &Path, value: &str) -> Option<String> {
     let options = ImportOptions { folder: file.parent().map(Path::to_owned), ..ImportOptions::default() };
-    let source = Source::read(std::fs::read(file).ok()?.into(), &options).ok()?;
+    let source = Source::read(source::model(file).ok()?, &options).ok()?;
     source.maker(value)
 }

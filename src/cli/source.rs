@@ -1,7 +1,11 @@
 //! Program texts from files and standard input, for commands that need the text itself or take `-`.
 
+use prost::bytes::Bytes;
+
+use crate::formats::map;
 use std::fs::File;
 use std::io::Read;
+
 use std::path::Path;
 
 use super::out::Failure;
@@ -27,14 +31,13 @@ pub(super) fn bytes(path: &Path) -> Result<Vec<u8>, Failure> {
 ///
 /// # Errors
 /// Exit code 2 when it cannot be read.
-pub(super) fn model(path: &Path) -> Result<Vec<u8>, Failure> {
+pub(super) fn model(path: &Path) -> Result<Bytes, Failure> {
     let mut bytes = Vec::new();
     let read = match path == Path::new("-") {
-        true => std::io::stdin().lock().read_to_end(&mut bytes),
-        false => File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)),
+        true => std::io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes.into()),
+        false => File::open(path).and_then(|file| map::bytes(&file)),
     };
-    read.map_err(|e| Failure::io(path.display(), &e))?;
-    Ok(bytes)
+    read.map_err(|e| Failure::io(path.display(), &e))
 }
 
 /// The text of a program.

@@ -13,6 +13,8 @@ pub mod gz;
 pub mod idx;
 #[cfg(feature = "data")]
 pub mod image;
+#[cfg(feature = "onnx")]
+pub mod map;
 pub mod npy;
 #[cfg(feature = "data")]
 pub mod npz;

@@ -66,7 +66,7 @@ impl Compiler {
     pub fn check_onnx(
         &self,
         name: &str,
-        bytes: Vec<u8>,
+        bytes: Bytes,
         folder: Option<&Path>,
         shapes: &Shapes,
         hints: &Shapes,
@@ -74,7 +74,7 @@ impl Compiler {
         let batch = Some(self.options().batch);
         let mut options =
             ImportOptions { batch, folder: folder.map(Path::to_owned), ..ImportOptions::default() };
-        let source = Source::read(bytes.into(), &options)?;
+        let source = Source::read(bytes, &options)?;
         let inputs = declared_inputs(&source);
         options.shapes = named(shapes, &inputs);
         for (input, dims) in hints {

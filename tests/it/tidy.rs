@@ -58,6 +58,8 @@ const UNSAFE: &[&str] = &[
     "src/runtime/call.rs",
     "src/codegen/module.rs",
     "src/runtime/threads.rs",
+    // Files are mapped.
+    "src/formats/map.rs",
     // The text of it in what is written.
     "src/session/object/rust.rs",
     // C hands over pointers.

@@ -7,7 +7,7 @@
 `export` needs the family's packages (tensorflow-cpu with keras and tf2onnx; paddlepaddle with paddle2onnx; torch, torchvision, timm
 with onnxscript), `hold` numpy, onnx and onnxruntime. Weights are random; statistics of normalisations and biases are random
 too, so that nothing is nothing by chance. Each model is checked and run by cnnc, written as a program (`cnnc import`) where
-it has that form, and that is run again; outputs agree to 1e-3 of each number and 2e-4 of the largest magnitude, or to four times
+it has that form, and that is run again; outputs agree to 1e-3 of each number and 2e-5 of the largest magnitude, or to four times
 what ONNX Runtime's own optimisations change, where a deep network with random weights makes noise of rounding.
 """
 
@@ -547,7 +547,7 @@ def differs(got, want, noise):
     got, want = got.astype(np.float64), want.astype(np.float64)
     if not np.isfinite(want).all():
         return None if np.array_equal(np.isfinite(got), np.isfinite(want)) else "not finite elsewhere"
-    off = np.abs(got - want) - 1e-3 * np.abs(want) - max(2e-4 * np.abs(want).max(initial=0), 4 * noise)
+    off = np.abs(got - want) - 1e-3 * np.abs(want) - max(2e-5 * np.abs(want).max(initial=0), 4 * noise)
     if off.size and off.max() > 0:
         return f"{(off > 0).mean():.2%} of the elements off, by {np.abs(got - want).max():.3g} where the largest is {np.abs(want).max():.3g}"
     return None

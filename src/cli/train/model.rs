@@ -40,7 +40,7 @@ impl Subject {
             let name = source::name(path, None);
             return Ok(Self { model: None, file: path.clone(), name, text: source::text(path)? });
         }
-        let model = Some(source::model(path)?.into());
+        let model = Some(source::model(path)?);
         if let Some(item) = &tuning.train {
             let name = source::name(item, None);
             return Ok(Self { model, file: item.clone(), name, text: source::text(item)? });

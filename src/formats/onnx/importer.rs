@@ -8,7 +8,7 @@ use prost::bytes::Bytes;
 
 use super::attrs::At;
 use super::host::{Data, Host};
-use super::inputs::{Bindings, input, otherwise};
+use super::inputs::{Bindings, File, input, otherwise, users};
 use super::read::Source;
 use super::tensor::Elem;
 use super::value::{Val, Value, activation, general, grid_names};
@@ -100,19 +100,29 @@ impl Source {
         let mut values: HashMap<String, Value> = HashMap::new();
         let bindings = Bindings::new(&self.graph, &self.given, options)?;
         cx.batch = bindings.changed_batch(&self.graph);
+        let file = File { graph: &self.graph, given: &self.given, users: users(&self.graph) };
         for port in self.graph.input.iter().filter(|p| !self.given.contains_key(&p.name)) {
             let known = options.known.iter().find(|(name, _)| *name == port.name);
             let value = match known {
                 Some((_, raw)) => Value::Host(Host::raw(raw.clone(), "")),
-                None => input(&mut cx, &self.graph, &self.given, port, &bindings)?,
+                None => input(&mut cx, &file, port, &bindings)?,
             };
-            values.insert(port.name.clone(), value);
+            if values.insert(port.name.clone(), value).is_some() {
+                return Err(OnnxError::malformed(format!("two inputs are called `{}`", cut(&port.name))));
+            }
         }
         bindings.finish()?;
         values.extend(self.given.into_iter().map(|(name, host)| (name, Value::Host(host))));
         let nodes = live(&self.graph);
         cx.nodes(nodes.into_iter(), output_names(&self.graph), self.opset, &mut values)?;
+        let mut listed = HashSet::new();
         for port in &self.graph.output {
+            if !listed.insert(&port.name) {
+                return Err(OnnxError::malformed(format!(
+                    "the output `{}` is listed twice",
+                    cut(&port.name)
+                )));
+            }
             let Some(value) = values.get(&port.name) else {
                 let message = format!("no node makes the output `{}`", cut(&port.name));
                 return Err(OnnxError::malformed(message));
@@ -418,9 +428,6 @@ impl Importer {
     fn output(&mut self, name: &str, value: &Value) -> Result<(), OnnxError> {
         let wrong = |reason: String| OnnxError::malformed(format!("the output `{}`: {reason}", cut(name)));
         self.name = name.to_owned();
-        if self.graph.outputs.iter().any(|p| *p.name == *name) {
-            return Err(wrong("it is listed twice".into()));
-        }
         let v = self.val(value).map_err(wrong)?;
         let whole = self.graph.value(v.id).ty.dims().len() == v.rank() && v.axes.iter().all(Option::is_some);
         let v = if whole {

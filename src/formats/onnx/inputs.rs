@@ -2,7 +2,7 @@
 //! meets a convolution through a transposition is held as that convolution wants it, so that the transposition is nothing but
 //! the order of the caller's buffer.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::attrs::axis;
 use super::host::Host;
@@ -10,6 +10,13 @@ use super::importer::Importer;
 use super::tensor::{Dtype, Raw, extents};
 use super::value::{Val, Value, activation, general};
 use super::{ImportOptions, OnnxError, cut, proto};
+
+/// What is known of the file while inputs are made.
+pub(super) struct File<'a> {
+    pub(super) graph: &'a proto::Graph,
+    pub(super) given: &'a HashMap<String, Host>,
+    pub(super) users: HashMap<&'a str, Vec<&'a proto::Node>>,
+}
 
 /// Extents that options and inputs give.
 pub(super) struct Bindings {
@@ -185,8 +192,7 @@ pub(super) fn otherwise(port: &proto::ValueInfo, dims: &[usize]) -> Option<Strin
 /// Makes the graph's input for one of the model's.
 pub(super) fn input(
     cx: &mut Importer,
-    graph: &proto::Graph,
-    given: &HashMap<String, Host>,
+    file: &File<'_>,
     port: &proto::ValueInfo,
     bindings: &Bindings,
 ) -> Result<Value, OnnxError> {
@@ -203,10 +209,7 @@ pub(super) fn input(
     }
     let elem = dtype.elem();
     let dims = bindings.dims(port)?;
-    if cx.graph.inputs.iter().any(|p| *p.name == *port.name) {
-        return Err(OnnxError::malformed(format!("two inputs are called `{}`", cut(&port.name))));
-    }
-    let order = channels_first(graph, given, &port.name, dims.len());
+    let order = channels_first(file, &port.name, dims.len());
     let order = order.or_else(|| matches!(dims.len(), 2 | 4 | 5).then(|| (0..dims.len()).collect()));
     let Some(order) = order else {
         let id = cx.graph.input(&port.name, general(&dims).map_err(wrong)?, (0..dims.len()).collect());
@@ -248,55 +251,76 @@ const STEPS_MAX: usize = 64;
 const GRID_MAX: usize = 8;
 
 /// The axes that an `Unsqueeze` puts in, where the file says them.
-fn known_axes(graph: &proto::Graph, given: &HashMap<String, Host>, node: &proto::Node) -> Option<Vec<i64>> {
+fn known_axes(file: &File<'_>, node: &proto::Node) -> Option<Vec<i64>> {
     let listed = |node: &proto::Node, name: &str| node.attribute.iter().find(|a| a.name == name).cloned();
     if let Some(attribute) = listed(node, "axes") {
         return Some(attribute.ints);
     }
     let name = node.input.get(1)?;
-    if let Some(host) = given.get(name) {
+    if let Some(host) = file.given.get(name) {
         return (host.len() <= GRID_MAX).then(|| host.integers());
     }
     let constant = |n: &&proto::Node| n.op_type == "Constant" && n.output.first() == Some(name);
-    let mut tensor = listed(graph.node.iter().find(constant)?, "value")?.t?;
+    let mut tensor = listed(file.graph.node.iter().find(constant)?, "value")?.t?;
     let raw = Raw::of(&mut tensor, None).ok().filter(|raw| raw.len() <= GRID_MAX)?;
     Some(raw.f64s().iter().map(|x| *x as i64).collect())
 }
 
+/// Which nodes take a value, by its name.
+pub(super) fn users(graph: &proto::Graph) -> HashMap<&str, Vec<&proto::Node>> {
+    let mut out: HashMap<&str, Vec<&proto::Node>> = HashMap::new();
+    for node in &graph.node {
+        node.input.iter().for_each(|input| out.entry(input.as_str()).or_default().push(node));
+    }
+    out
+}
+
 /// For each dimension `n, c, grid…` the axis of the input that the first operation which cares takes for it.
-fn channels_first(
-    graph: &proto::Graph,
-    given: &HashMap<String, Host>,
-    name: &str,
-    rank: usize,
-) -> Option<Vec<usize>> {
-    let mut name = name;
+fn channels_first(file: &File<'_>, name: &str, rank: usize) -> Option<Vec<usize>> {
     // Axes that a converter put in for a while (a signal as an image of one row) are none of the input's.
-    let mut order: Vec<Option<usize>> = (0..rank).map(Some).collect();
     let own = |order: &[Option<usize>]| -> Option<Vec<usize>> {
         let led = order.len() > 1 && order[..2].iter().all(Option::is_some);
         (led && (3..=5).contains(&rank)).then(|| order.iter().copied().flatten().collect())
     };
-    for _ in 0..graph.node.len().min(STEPS_MAX) {
-        let node = graph.node.iter().find(|n| n.input.iter().any(|i| i == name))?;
-        let op = node.op_type.as_str();
-        if SPATIAL.contains(&op) && node.input.first().is_some_and(|i| i == name) {
-            return own(&order);
+    let mut next: VecDeque<(&str, Vec<Option<usize>>)> = [(name, (0..rank).map(Some).collect())].into();
+    let mut steps = 0;
+    while let Some((name, order)) = next.pop_front() {
+        for node in file.users.get(name).into_iter().flatten() {
+            steps += 1;
+            if steps > STEPS_MAX {
+                return None;
+            }
+            let op = node.op_type.as_str();
+            // Flattened in this order: what stands in it is channels and their grid.
+            let turned = !order.iter().copied().flatten().eq(0..rank);
+            let cares = SPATIAL.contains(&op) && node.input.first().is_some_and(|i| i == name);
+            if (cares || turned && matches!(op, "Reshape" | "Flatten"))
+                && let Some(found) = own(&order)
+            {
+                return Some(found);
+            }
+            if let (Some(order), Some(output)) = (moved(file, node, &order), node.output.first()) {
+                next.push_back((output, order));
+            }
         }
-        // Flattened in this order: what stands in it is channels and their grid.
-        let turned = !order.iter().copied().flatten().eq(0..rank);
-        if turned && matches!(op, "Reshape" | "Flatten") {
-            return own(&order);
-        }
-        if op == "Unsqueeze" {
-            let new = known_axes(graph, given, node)?;
+    }
+    None
+}
+
+/// The order of an operand's axes behind a node; `None` behind one that does not keep them.
+fn moved(file: &File<'_>, node: &proto::Node, order: &[Option<usize>]) -> Option<Vec<Option<usize>>> {
+    let mut order = order.to_vec();
+    match node.op_type.as_str() {
+        "Unsqueeze" => {
+            let new = known_axes(file, node)?;
             let whole = order.len() + new.len();
             let mut new: Vec<usize> = new.iter().map(|a| axis(*a, whole).ok()).collect::<Option<_>>()?;
             new.sort_unstable();
             for a in new {
                 (a <= order.len()).then(|| order.insert(a, None))?;
             }
-        } else if op == "Transpose" {
+        }
+        "Transpose" => {
             let perm = node.attribute.iter().find(|a| a.name == "perm").map(|a| a.ints.as_slice());
             let perm: Option<Vec<usize>> = match perm {
                 Some(perm) => perm.iter().map(|p| usize::try_from(*p).ok()).collect(),
@@ -308,10 +332,9 @@ fn channels_first(
                 sorted.into_iter().eq(0..order.len())
             })?;
             order = perm.iter().map(|p| order[*p]).collect();
-        } else if !KEEPING.contains(&op) {
-            return None;
         }
-        name = node.output.first()?;
+        op if KEEPING.contains(&op) => {}
+        _ => return None,
     }
-    None
+    Some(order)
 }

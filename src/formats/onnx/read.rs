@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 
 use prost::Message;
@@ -12,6 +11,7 @@ use prost::bytes::Bytes;
 use super::host::{Data, Host};
 use super::tensor::{Raw, extents};
 use super::{ImportOptions, OnnxError, cut, proto, title};
+use crate::formats::map;
 
 /// More nodes than any network has, functions inlined.
 const NODES_MAX: usize = 1 << 18;
@@ -135,10 +135,10 @@ pub(super) fn dense(sparse: proto::SparseTensor) -> Result<Host, String> {
     Ok(Host { dims, elem: values.dtype.elem(), data: Data::Values(all.into()), name: None })
 }
 
-/// External files, each read where it is asked for.
+/// External files, each mapped once.
 struct Files<'a> {
     folder: Option<&'a Path>,
-    open: BTreeMap<PathBuf, (File, u64)>,
+    open: BTreeMap<PathBuf, Bytes>,
 }
 
 impl Files<'_> {
@@ -166,9 +166,10 @@ impl Files<'_> {
             let opened = open_inside(folder, &path).map_err(io)?;
             self.open.insert(path.clone(), opened);
         }
-        let Some((file, len)) = self.open.get_mut(&path) else {
+        let Some(bytes) = self.open.get(&path) else {
             return Err(wrong("it cannot be opened".into()));
         };
+        let len = bytes.len() as u64;
         let number = |key| match get(key) {
             None | Some("") => Ok(None),
             Some(text) => text
@@ -178,21 +179,18 @@ impl Files<'_> {
         };
         let offset = number("offset")?.unwrap_or(0);
         let length = number("length")?.unwrap_or(len.saturating_sub(offset));
-        if offset.checked_add(length).is_none_or(|end| end > *len) {
+        if offset.checked_add(length).is_none_or(|end| end > len) {
             return Err(wrong(format!(
                 "bytes {offset} to {offset} + {length} of {}, which has {len}",
                 path.display()
             )));
         }
-        file.seek(SeekFrom::Start(offset)).map_err(io)?;
-        let mut bytes = Vec::new();
-        file.take(length).read_to_end(&mut bytes).map_err(io)?;
-        Ok(bytes.into())
+        Ok(bytes.slice(offset as usize..(offset + length) as usize))
     }
 }
 
 /// Opens a file that lies in `folder`, links followed.
-fn open_inside(folder: &Path, path: &Path) -> std::io::Result<(File, u64)> {
+fn open_inside(folder: &Path, path: &Path) -> std::io::Result<Bytes> {
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let real = path.canonicalize()?;
     if !real.starts_with(folder.canonicalize()?) {
@@ -202,11 +200,10 @@ fn open_inside(folder: &Path, path: &Path) -> std::io::Result<(File, u64)> {
         ));
     }
     let file = File::open(real)?;
-    let meta = file.metadata()?;
-    if !meta.is_file() {
+    if !file.metadata()?.is_file() {
         return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "it is no regular file"));
     }
-    Ok((file, meta.len()))
+    map::bytes(&file)
 }
 
 /// Puts nodes into an order in which each stands after what it uses; what is in order stays.
