@@ -79,6 +79,8 @@ const fn needed(name: &'static str, is: Is) -> Arg {
 
 /// A number that is not negative.
 const POSITIVE: Is = Is::Number(0.0, f64::MAX);
+/// With 0 nothing would ever change.
+const ABOVE_ZERO: Is = Is::Number(f64::MIN_POSITIVE, f64::MAX);
 /// A share.
 const SHARE: Is = Is::Number(0.0, 1.0);
 /// The greatest `f32` below 1.
@@ -263,8 +265,8 @@ pub const KEYS: &[(&str, Takes)] = &[
     (
         "clip",
         Takes::Choice(&[
-            choice("value", &[needed("limit", POSITIVE)]),
-            choice("norm", &[needed("limit", POSITIVE)]),
+            choice("value", &[needed("limit", ABOVE_ZERO)]),
+            choice("norm", &[needed("limit", ABOVE_ZERO)]),
         ]),
     ),
     ("accumulate", Takes::Value(Is::Int(1, 1 << 20))),

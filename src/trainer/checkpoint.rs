@@ -98,7 +98,9 @@ pub fn read(path: &Path, fingerprint: &str) -> Result<(State, Weights), TrainErr
         return Err(foreign("it was written by another version of cnnc"));
     }
     if json["fingerprint"].as_str() != Some(fingerprint) {
-        return Err(foreign("its network, loss, optimizer, data or seed are not those of this program"));
+        return Err(foreign(
+            "its network, loss, optimizer, schedule, epochs, batch, data or seed are not those of this program",
+        ));
     }
     let state = from_json(&json).ok_or_else(|| foreign("its metadata cannot be read"))?;
     Ok((state, weights))

@@ -64,6 +64,9 @@ fn the_c_library_compiles_runs_and_says_what_is_wrong() {
         assert_eq!(output.status.code(), Some(1));
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
+    let onnx = root().join("tests/files/onnx/models/mobile_script.onnx");
+    let out = String::from_utf8(done(Command::new(dir.join("api")).arg(&onnx))).expect("text");
+    assert!(out.contains("input x [n: 1, c: 3, h: 32, w: 32]"), "{out}");
     std::fs::write(dir.join("bad.cnn"), "net A(x: [c: 1, h: 2, w: 2]) -> [c: 1] { x |> konv(1, 1x1) }")
         .expect("a scratch folder");
     let said = fails(&["bad.cnn"]);

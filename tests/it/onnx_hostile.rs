@@ -223,6 +223,33 @@ fn operations_said_by_others_are_bounded_too() {
     );
     let hot = vec![list("d", &[1 << 24]), number("v", &[0.0, 1.0])];
     assert!(filled("OneHot", &["d", "v"], hot, &[1000]).contains("(OneHot): more elements than is sensible"));
+    // Constants that nodes add are as bounded as those that they take.
+    let huge = |op: &str, operands: &[&str], dims: &[i64], more: Vec<Tensor>| {
+        let nodes = vec![node("ConstantOfShape", &["s"], &["a"]), node(op, operands, &["y"])];
+        let start = Instant::now();
+        let _ = outcome(
+            model(nodes, more.into_iter().chain([list("s", dims)]).collect()),
+            &ImportOptions::default(),
+        );
+        assert!(start.elapsed().as_secs() < 10, "{op}");
+    };
+    huge("LayerNormalization", &["a", "a"], &[1 << 36], vec![]);
+    huge("Attention", &["a", "a", "a", "m"], &[1, 2, 4, 4], vec![number("m", &[1.0])]);
+    huge("Attention", &["a", "a", "a", "a"], &[1 << 30, 1, 4, 4], vec![]);
+    huge("OneHot", &["s", "d", "a"], &[1 << 36], vec![list("d", &[2])]);
+    let put = |i: &[i64]| Tensor { dims: vec![i.len() as i64, 1], ..list("i", i) };
+    let mut add = node("ScatterND", &["a", "i", "u"], &["y"]);
+    add.attribute.push(cnnc::formats::onnx::proto::Attribute {
+        name: "reduction".into(),
+        r#type: 3,
+        s: b"add".to_vec().into(),
+        ..Default::default()
+    });
+    let nodes = vec![node("ConstantOfShape", &["s"], &["a"]), node("ConstantOfShape", &["t"], &["u"]), add];
+    let start = Instant::now();
+    let tensors = vec![put(&[5; 60]), list("s", &[1 << 23, 4]), list("t", &[60, 4])];
+    let text = error(model(nodes, tensors));
+    assert!(text.contains("(ScatterND): more than") && start.elapsed().as_secs() < 10, "{text}");
     let places = vec![list("i", &[0; 64])];
     assert!(
         filled("GatherElements", &["i"], places, &[1 << 22]).contains("(GatherElements): a choice among")

@@ -169,6 +169,10 @@ fn a_training_that_would_be_worth_nothing_does_not_begin() {
     }
     let text = said(&["--with", "average=1"]);
     assert!(text.contains("average") && text.contains("less than 1"), "{text}");
+    for clip in ["norm(0)", "value(limit: 0.0)"] {
+        let text = said(&["--with", &format!("clip={clip}")]);
+        assert!(text.contains("limit") && text.contains("more than 0"), "{text}");
+    }
     let plot = folder.join("no/p.png");
     let text = said(&["--plot", &plot.to_string_lossy()]);
     assert!(text.contains("--plot") && text.contains("there is no folder"), "{text}");

@@ -36,6 +36,11 @@ impl Host {
         Self { dims, elem, data: Data::Values(Arc::new(values)), name: None }
     }
 
+    /// The same number everywhere.
+    pub(super) fn filled(dims: Vec<usize>, elem: Elem, value: f64) -> Self {
+        Self { dims, elem, data: Data::Fill(value), name: None }
+    }
+
     /// A list of integers.
     pub(super) fn ints(values: impl IntoIterator<Item = i64>) -> Self {
         let values: Vec<f64> = values.into_iter().map(|i| i as f64).collect();

@@ -118,11 +118,10 @@ impl Build<'_> {
             }
             let last = mask.dims().len().saturating_sub(1);
             let short = keys.checked_sub(mask.dims().last().copied().unwrap_or(0));
-            if let Some(short) = short.filter(|s| *s > 0) {
+            if let Some(short) = short.filter(|s| *s > 0 && !mask.dims().is_empty()) {
                 let mut dims = mask.dims().to_vec();
                 dims[last] = short;
-                let len = dims.iter().product();
-                let rest = Value::Host(Host::new(dims, Elem::Float, vec![f64::NEG_INFINITY; len]));
+                let rest = Value::Host(Host::filled(dims, Elem::Float, f64::NEG_INFINITY));
                 mask =
                     self.call("Concat", &[&mask, &rest], vec![super::composed::int("axis", last as i64)])?;
             }

@@ -240,7 +240,8 @@ impl Build<'_> {
         let Value::Host(values) = need(x, 2)? else {
             return Err("the two values must be known when the model is compiled".into());
         };
-        let [off, on] = values.values()[..] else { return Err("the values are not two".into()) };
+        let listed = if values.len() == 2 { values.values() } else { Vec::new().into() };
+        let [off, on] = listed[..] else { return Err("the values are not two".into()) };
         let rank = indices.dims().len();
         let a = axis(at.int("axis", -1)?, rank + 1)?;
         let below = self.call("Less", &[indices, &number(0.0)], Vec::new())?;

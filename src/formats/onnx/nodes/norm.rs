@@ -135,15 +135,26 @@ fn instance(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Results {
     Ok(vec![Value::Graph(cx.plain(y, v.elem))])
 }
 
+/// More channels than this are no network's.
+const CHANNELS_MAX: usize = 1 << 24;
+
+/// A shift that shifts nothing.
+fn zeros(cx: &mut Importer, ty: TensorTy) -> Result<ValueId, String> {
+    match ty.len() {
+        ..=CHANNELS_MAX => Ok(cx.graph.constant("shift", ty.clone(), vec![0.0; ty.len()])),
+        length => Err(format!("a normalisation of {length} elements")),
+    }
+}
+
 /// Normalisation of groups of channels as exporters write it: groups in the place of channels. What follows folds back.
 fn in_groups(cx: &mut Importer, at: &At<'_>, v: &Val, from: ValueId, affine: [&Host; 2]) -> Results {
     let groups = v.dims[1];
     let c = cx.graph.value(from).ty.c();
     let mut operands = vec![from];
-    let [scale, shift] = affine.map(|h| h.values());
-    if scale.len() != groups || shift.len() != groups {
-        return Err(format!("{} scales of {groups} groups", scale.len()));
+    if affine.iter().any(|h| h.len() != groups) || c > CHANNELS_MAX {
+        return Err(format!("{} scales of {groups} groups of {c} channels", affine[0].len()));
     }
+    let [scale, shift] = affine.map(|h| h.values());
     if scale.iter().any(|x| *x != 1.0) || shift.iter().any(|x| *x != 0.0) {
         for (host, values) in affine.into_iter().zip([&scale, &shift]) {
             let spread = (0..c).map(|i| values[i / (c / groups)]).collect();
@@ -204,7 +215,7 @@ fn layer(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Results {
         let w = weight(cx, need(x, 1)?, &ty)?;
         let b = match opt(x, 2) {
             Some(b) => weight(cx, b, &ty)?,
-            None => cx.graph.constant("shift", ty, vec![0.0; length]),
+            None => zeros(cx, ty)?,
         };
         let op = Norm { over: Over::Channels, eps: at.float("epsilon", 1e-5)? };
         let y = cx.op(op, &[id, w, b])?;
@@ -251,7 +262,7 @@ fn layer(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Results {
         let w = weight(cx, scale, &ty)?;
         let b = match shift {
             Some(b) => weight(cx, b, &ty)?,
-            None => cx.graph.constant("shift", ty, vec![0.0; length]),
+            None => zeros(cx, ty)?,
         };
         let y = cx.op(op, &[id, w, b])?;
         let y = cx.plain(y, Elem::Float);

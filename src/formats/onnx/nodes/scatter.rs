@@ -136,15 +136,15 @@ impl Build<'_> {
         let mut depth = vec![0usize; rows];
         for (k, p) in places.iter().enumerate() {
             if depth[*p] == layers.len() {
+                if layers.len() >= LAYERS_MAX || rows.saturating_mul(layers.len()) > PLACES_MAX {
+                    return Err(format!("more than {} updates of one element of {rows}", layers.len()));
+                }
                 layers.push(vec![places.len() as i64; rows]);
             }
             layers[depth[*p]][*p] = k as i64;
             depth[*p] += 1;
         }
-        if layers.len() > LAYERS_MAX {
-            return Err(format!("{} updates of one element", layers.len()));
-        }
-        let row = Value::Host(Host::new(vec![1, rest], Elem::Float, vec![neutral; rest]));
+        let row = Value::Host(Host::filled(vec![1, rest], Elem::Float, neutral));
         let new = self.call("Concat", &[&typed(new, Elem::Float), &row], vec![int("axis", 0)])?;
         let mut y = typed(base, Elem::Float);
         for table in layers {
@@ -238,6 +238,9 @@ impl Build<'_> {
             return Err(format!("patches {:?} of blocks {block:?} over {image:?}", data.dims()));
         }
         let c = rows / taps;
+        if rows.saturating_mul(taps) > PLACES_MAX {
+            return Err(format!("patches of {rows} elements"));
+        }
         let mut kernel = vec![0.0; c * taps * taps];
         (0..c * taps).for_each(|row| kernel[row * taps + row % taps] = 1.0);
         let mut dims = vec![c * taps, 1];
