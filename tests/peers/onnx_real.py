@@ -541,13 +541,18 @@ def fixtures():
         given(name, model, shape)
 
 
-def differs(got, want, noise):
+# Standardised weights and fourteen blocks that amplify what was rounded: by float64 PyTorch is off by 4e-5 of the largest, ONNX Runtime by
+# 7e-5, cnnc by 1.4e-4 (1.2e-4 with --exact).
+NOISY = {"nfnet_f0": 2e-4}
+
+
+def differs(got, want, noise, part=2e-5):
     if got.shape != want.shape:
         return f"extents {got.shape} where ONNX Runtime has {want.shape}"
     got, want = got.astype(np.float64), want.astype(np.float64)
     if not np.isfinite(want).all():
         return None if np.array_equal(np.isfinite(got), np.isfinite(want)) else "not finite elsewhere"
-    off = np.abs(got - want) - 1e-3 * np.abs(want) - max(2e-5 * np.abs(want).max(initial=0), 4 * noise)
+    off = np.abs(got - want) - 1e-3 * np.abs(want) - max(part * np.abs(want).max(initial=0), 4 * noise)
     if off.size and off.max() > 0:
         return f"{(off > 0).mean():.2%} of the elements off, by {np.abs(got - want).max():.3g} where the largest is {np.abs(want).max():.3g}"
     return None
@@ -602,7 +607,7 @@ def hold(folder, cnnc, wanted):
                 return False, took
             good = True
             for n, f, w, e in zip(outs, files, want, noise):
-                off = differs(np.load(f), np.asarray(w), e)
+                off = differs(np.load(f), np.asarray(w), e, max([2e-5, *(p for n, p in NOISY.items() if n in name)]))
                 if off:
                     print("WRONG", what, name, n, off, flush=True)
                     good = False
