@@ -133,7 +133,7 @@ fn activation(graph: &Graph, id: crate::graph::ValueId) -> Result<&TensorTy, Ref
     }
     let extents: Vec<String> = value.ty.dims().iter().map(usize::to_string).collect();
     let why = format!(
-        "its result of {} is no channels on a grid with the batch in front, which is what the language's values are",
+        "extents {} are no channels on a grid with the batch in front, which is what the language's values are",
         extents.join("x")
     );
     Err(Refused::of(&value.name, why))
