@@ -37,10 +37,6 @@ const FITS: f64 = 1e6;
 const FITS_LAST: f64 = 4e6;
 const LAST_RATE: f64 = 14.0;
 
-/// Most partial sums, and bytes that all of them may take.
-const SUMS_MAX: usize = 8;
-const SUMS_BYTES: f64 = 4e6;
-
 /// How maps are cut into blocks and parts, and positions into chunks. Of three numbers the first is for output maps, the second for
 /// input maps, the third for the first axis of taps.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,12 +46,10 @@ struct Cut {
     /// Maps and taps of a part, and how many parts there are.
     part: [usize; 3],
     parts: [usize; 3],
-    /// Partial sums, each of equally many samples, which may run at once; or one.
-    sums: usize,
-    /// Groups of parts that may run at once if there is one sum, along the axis that has most.
+    /// Groups of parts that may run at once, along the axis that has most.
     groups: usize,
     axis: usize,
-    /// Positions of a chunk on each axis, samples first, and how many chunks of a partial sum there are.
+    /// Positions of a chunk on each axis, samples first, and how many chunks there are.
     inner: Vec<usize>,
     chunks: Vec<usize>,
 }
@@ -99,14 +93,11 @@ impl Cut {
                     continue;
                 }
                 let axis = (0..3).max_by_key(|a| parts[*a]).unwrap_or(0);
-                for sums in (1..=SUMS_MAX).filter(|s| chunks[0].is_multiple_of(*s)) {
-                    let groups = if sums > 1 { 1 } else { grouped(parts[axis]) };
-                    let Some(cost) = costs.cycles(parts, sums, groups) else { continue };
-                    if best.as_ref().is_none_or(|(least, _)| cost < *least) {
-                        let (inner, mut chunks) = (inner.clone(), chunks.clone());
-                        chunks[0] /= sums;
-                        best = Some((cost, Self { block, part, parts, sums, groups, axis, inner, chunks }));
-                    }
+                let groups = grouped(parts[axis]);
+                let cost = costs.cycles(parts, groups);
+                if best.as_ref().is_none_or(|(least, _)| cost < *least) {
+                    let (inner, chunks) = (inner.clone(), chunks.clone());
+                    best = Some((cost, Self { block, part, parts, groups, axis, inner, chunks }));
                 }
             }
         }
@@ -132,7 +123,7 @@ struct Costs {
 
 impl Costs {
     /// Cycles, roughly.
-    fn cycles(&self, parts: [usize; 3], sums: usize, groups: usize) -> Option<f64> {
+    fn cycles(&self, parts: [usize; 3], groups: usize) -> f64 {
         let products = self.weights * self.held * self.count / PRODUCTS;
         let added = if self.count > 1.0 { 8.0 * self.weights * self.count / RATE } else { 0.0 };
         // The operand of an axis that is not cut is fetched for each part of the other.
@@ -141,23 +132,15 @@ impl Costs {
             (self.operands[0] + self.operands[1], (self.operands[0] * i + self.operands[1] * o) * k);
         let fetched = if once < FITS {
             all / RATE
-        } else if once / (sums as f64) < FITS_LAST {
+        } else if once < FITS_LAST {
             once / FAR + (all - once) / LAST_RATE
         } else {
             all / FAR
         };
-        let partial = 4.0 * self.weights * sums as f64;
-        if sums > 1 && partial > SUMS_BYTES {
-            return None;
-        }
-        let folded = if sums > 1 { 2.0 * partial / FAR } else { 0.0 };
-        let unshared = match sums.max(groups) {
-            1 => 1.5,
-            2 | 3 => 1.2,
-            4..8 => 1.02,
-            _ => 1.0,
-        };
-        Some((products + added + fetched) * unshared + folded + 2000.0 * self.count * o * i * k)
+        // How much longer the busiest of so many threads takes than all of them on average.
+        let over = |threads: usize| (groups.div_ceil(threads) * threads) as f64 / groups as f64 - 1.0;
+        let unshared = 1.0 + 0.3 * over(2) + 0.1 * over(4) + 0.05 * over(8);
+        (products + added + fetched) * unshared + 2000.0 * self.count * o * i * k
     }
 }
 
@@ -168,10 +151,9 @@ struct Part<'a> {
     cut: &'a Cut,
     /// Loops over blocks of output and input maps, taps, and the maps of a block.
     loops: &'a [(String, usize)],
-    /// Where sums are gathered: the buffer, and the place of the part in it.
-    sums: Option<(Buf, Vec<Affine>)>,
-    /// First sample, in chunks; first maps and tap.
-    sample: Affine,
+    /// Where sums are gathered: the buffer, and the group's place in it.
+    sums: Option<(Buf, Affine)>,
+    /// First maps and tap.
     first: [Affine; 3],
 }
 
@@ -197,76 +179,32 @@ pub(super) fn lower(cx: &mut LowerCx<'_>, op: &ConvGrad, windows: &[Window]) -> 
     };
     let (chunks, within) = (named("_chunk", &cut.chunks), named("", &cut.inner));
     let turns = cut.turns();
-    let serially: Vec<(String, usize)> = PARTS.iter().map(ToString::to_string).zip(turns).collect();
-    // A group uses its buffer for one part after another; partial sums wait for each other.
-    let slots: Vec<(&str, usize)> = match cut.sums {
-        1 => vec![("g", cut.groups)],
-        sums => std::iter::once(("s", sums)).chain(PARTS.into_iter().zip(cut.parts)).collect(),
-    };
-    let gathers = cut.sums > 1 || cut.chunks.iter().any(|c| *c > 1);
-    let sums = gathers.then(|| {
-        let own: Vec<(&str, usize)> = loops.iter().map(|(n, e)| (&**n, *e)).collect();
-        cx.scratch("sums", &[&slots[..], &own[..]].concat())
+    let serially: Vec<(String, usize)> =
+        ["op", "ip", "kp"].iter().map(ToString::to_string).zip(turns).collect();
+    // A group uses its buffer for one part after another.
+    let sums = cut.chunks.iter().any(|c| *c > 1).then(|| {
+        let own = loops.iter().map(|(n, e)| (&**n, *e));
+        cx.scratch("sums", &std::iter::once(("g", cut.groups)).chain(own).collect::<Vec<_>>())
     });
-    cx.nested(LoopKind::Free, &[("s", cut.sums), ("g", cut.groups)], |cx, v| {
-        let [sum, group] = [v[0], v[1]].map(Affine::from);
+    cx.nested(LoopKind::Free, &[("g", cut.groups)], |cx, v| {
+        let group = Affine::from(v[0]);
         serial(cx, &serially, |cx, turn| {
-            let at = [0, 1, 2].map(|a| {
+            let first = [0, 1, 2].map(|a| {
                 let group = if a == cut.axis { &group * turns[a] as i64 } else { Affine::k(0) };
-                &group + &turn[a]
+                &(&group + &turn[a]) * cut.part[a] as i64
             });
-            let slot = if cut.sums == 1 {
-                vec![group.clone()]
-            } else {
-                [std::slice::from_ref(&sum), &at[..]].concat()
-            };
-            let part = Part {
-                op,
-                windows,
-                cut: &cut,
-                loops: &loops,
-                sums: sums.map(|buf| (buf, slot)),
-                sample: &sum * cut.chunks[0] as i64,
-                first: [0, 1, 2].map(|a| &at[a] * cut.part[a] as i64),
-            };
+            let sums = sums.map(|buf| (buf, group.clone()));
+            let part = Part { op, windows, cut: &cut, loops: &loops, sums, first };
             part.write(cx, &chunks, &within);
         });
     });
-    if let Some(buf) = sums.filter(|_| cut.sums > 1) {
-        fold(cx, op, windows, &cut, &loops, buf);
-    }
     true
-}
-
-/// What loops over parts are called.
-const PARTS: [&str; 3] = ["op", "ip", "kp"];
-
-/// Adds up partial sums.
-fn fold(
-    cx: &mut LowerCx<'_>,
-    op: &ConvGrad,
-    windows: &[Window],
-    cut: &Cut,
-    loops: &[(String, usize)],
-    buf: Buf,
-) {
-    let parts: Vec<(&str, usize)> = PARTS.into_iter().zip(cut.parts).collect();
-    let own = loops.iter().map(|(n, e)| (&**n, *e));
-    cx.nested(LoopKind::Free, &parts.into_iter().chain(own).collect::<Vec<_>>(), |cx, v| {
-        let first = [0, 1, 2].map(|a| &Affine::from(v[a]) * cut.part[a] as i64);
-        let part = Part { op, windows, cut, loops, sums: None, sample: Affine::k(0), first };
-        let places: Vec<Affine> = v.iter().map(|v| Affine::from(*v)).collect();
-        let one =
-            |cx: &LowerCx<'_>, s: usize| cx.b.load(buf, &[&[Affine::k(s as i64)], &places[..]].concat());
-        let total = (1..cut.sums).fold(one(cx, 0), |sum, s| sum + one(cx, s));
-        cx.store(&part.weight(&v[3..]), total);
-    });
 }
 
 impl Part<'_> {
     /// All of it.
     fn write(&self, cx: &mut LowerCx<'_>, chunks: &[(String, usize)], within: &[(String, usize)]) {
-        let Some((buf, slot)) = &self.sums else {
+        let Some((buf, group)) = &self.sums else {
             return self.each(cx, |cx, v| {
                 let at = self.weight(v);
                 let sum = self.chunk(cx, &at, within, &vec![Affine::k(0); within.len()]);
@@ -274,25 +212,20 @@ impl Part<'_> {
             });
         };
         let held = |v: &[Var]| -> Vec<Affine> {
-            slot.iter().cloned().chain(v.iter().map(|v| Affine::from(*v))).collect()
+            std::iter::once(group.clone()).chain(v.iter().map(|v| Affine::from(*v))).collect()
         };
-        let several = chunks.iter().any(|c| c.1 > 1);
-        if several {
-            self.each(cx, |cx, v| cx.b.store(*buf, &held(v), 0.0));
-        }
+        self.each(cx, |cx, v| cx.b.store(*buf, &held(v), 0.0));
         serial(cx, chunks, |cx, chunk| {
             self.each(cx, |cx, v| {
                 let sum = self.chunk(cx, &self.weight(v), within, chunk);
-                let total = if several { cx.b.load(*buf, &held(v)) + sum } else { sum };
+                let total = cx.b.load(*buf, &held(v)) + sum;
                 cx.b.store(*buf, &held(v), total);
             });
         });
-        if self.cut.sums == 1 {
-            self.each(cx, |cx, v| {
-                let total = cx.b.load(*buf, &held(v));
-                cx.store(&self.weight(v), total);
-            });
-        }
+        self.each(cx, |cx, v| {
+            let total = cx.b.load(*buf, &held(v));
+            cx.store(&self.weight(v), total);
+        });
     }
 
     /// Independent loops over the part.
@@ -327,8 +260,7 @@ impl Part<'_> {
         let sum = cx.b.let_(0.0);
         serial(cx, within, |cx, within| {
             let place = |((c, w), size): ((&Affine, &Affine), &usize)| &(c * *size as i64) + w;
-            let mut p: Vec<Affine> = chunk.iter().zip(within).zip(&self.cut.inner).map(place).collect();
-            p[0] = &p[0] + &(&self.sample * self.cut.inner[0] as i64);
+            let p: Vec<Affine> = chunk.iter().zip(within).zip(&self.cut.inner).map(place).collect();
             let mut x = vec![p[0].clone(), at[1].clone()];
             x.extend(self.windows.iter().zip(&p[1..]).zip(&taps).map(|((w, p), k)| seen(w, p, k)));
             let y = [&[p[0].clone(), at[0].clone()], &p[1..]].concat();
@@ -390,10 +322,8 @@ mod tests {
             }
             assert!(cut.part[..2].iter().zip(cut.block).all(|(p, b)| p.is_multiple_of(b)), "{cut:?}");
             assert_eq!(cut.turns()[cut.axis] * cut.groups, cut.parts[cut.axis], "{cut:?}");
-            assert_eq!(cut.sums * cut.chunks[0] * cut.inner[0], n, "{cut:?}");
-            assert!((1..3).all(|a| cut.chunks[a] * cut.inner[a] == out), "{cut:?}");
+            assert!((0..3).all(|a| cut.chunks[a] * cut.inner[a] == extents[a]), "{cut:?}");
             assert!(4 * cut.part.iter().product::<usize>() * taps < NEAR, "{cut:?}");
-            assert!(cut.sums == 1 || 4 * cut.sums * o * i * taps * taps <= 4_000_000, "{cut:?}");
         }
         let window = Window { input: 5, out: 3, kernel: 3, stride: 1, dilation: 1, lo: 0, hi: 0 };
         assert_eq!(Cut::of(&[16, 16, 3], &[2, 3], &[window]), None, "6 positions are not worth it");

@@ -149,10 +149,11 @@ pub(super) fn tiles(p: &Profile, hot: &[Hot], runs: [&[Run]; 3], target: &Target
                     loads += times * if h.scattered && l.lanes > 1 { GATHER * lanes } else { 1.0 };
                     // What does not stay in the nearest cache from one tile to the next streams by.
                     let elements = h.through * times * lanes;
-                    if elements > NEAR {
+                    let lines = h.lines(elements, [l.jam * l.lanes, t.jam, s.jam]);
+                    if elements * lines > NEAR {
                         // Rows that begin anywhere in a line share their ends with what another tile reads.
                         let ends = if h.ragged { 1.0 + 1.0 / size[0] } else { 1.0 };
-                        far += times * lanes * ends * h.lines(elements, [l.jam * l.lanes, t.jam, s.jam]);
+                        far += times * lanes * ends * lines;
                     }
                 }
                 let arithmetic = p.hot_ops.max(1.0) * work / 2.0;
