@@ -12,7 +12,7 @@ use super::geometry::{Linking, Share};
 use super::lower::LowerCx;
 use super::window::Window;
 use super::winograd_nest::grouped;
-use crate::loops::{Affine, Buf, Expr, LoopKind, Var};
+use crate::loops::{Affine, Buf, Expr, LoopKind};
 
 /// Most positions of a chunk.
 const POSITIONS: usize = 160;
@@ -211,15 +211,21 @@ impl Part<'_> {
                 cx.store(&at, sum);
             });
         };
-        let held = |v: &[Var]| -> Vec<Affine> {
-            std::iter::once(group.clone()).chain(v.iter().map(|v| Affine::from(*v))).collect()
-        };
+        let held = |v: &[Affine]| -> Vec<Affine> { [std::slice::from_ref(group), v].concat() };
         self.each(cx, |cx, v| cx.b.store(*buf, &held(v), 0.0));
+        // Pairs of blocks one after another: what one pair reads fills the nearest cache as it is.
+        let (blocks, members) = self.loops.split_at(2);
+        let blocks: Vec<(String, usize)> = blocks.iter().rev().cloned().collect();
+        let members: Vec<(&str, usize)> = members.iter().map(|(n, e)| (&**n, *e)).collect();
         serial(cx, chunks, |cx, chunk| {
-            self.each(cx, |cx, v| {
-                let sum = self.chunk(cx, &self.weight(v), within, chunk);
-                let total = cx.b.load(*buf, &held(v)) + sum;
-                cx.b.store(*buf, &held(v), total);
+            serial(cx, &blocks, |cx, pair| {
+                cx.nested(LoopKind::Free, &members, |cx, v| {
+                    let pair = pair.iter().rev().cloned();
+                    let v: Vec<Affine> = pair.chain(v.iter().map(|v| Affine::from(*v))).collect();
+                    let sum = self.chunk(cx, &self.weight(&v), within, chunk);
+                    let total = cx.b.load(*buf, &held(&v)) + sum;
+                    cx.b.store(*buf, &held(&v), total);
+                });
             });
         });
         self.each(cx, |cx, v| {
@@ -229,20 +235,21 @@ impl Part<'_> {
     }
 
     /// Independent loops over the part.
-    fn each(&self, cx: &mut LowerCx<'_>, body: impl FnOnce(&mut LowerCx<'_>, &[Var])) {
+    fn each(&self, cx: &mut LowerCx<'_>, body: impl FnOnce(&mut LowerCx<'_>, &[Affine])) {
         let dims: Vec<(&str, usize)> = self.loops.iter().map(|(n, e)| (&**n, *e)).collect();
-        cx.nested(LoopKind::Free, &dims, body);
+        cx.nested(LoopKind::Free, &dims, |cx, v| {
+            body(cx, &v.iter().map(|v| Affine::from(*v)).collect::<Vec<_>>());
+        });
     }
 
     /// The weight that the loops of the part stand for: output map, input map, taps.
-    fn weight(&self, v: &[Var]) -> Vec<Affine> {
+    fn weight(&self, v: &[Affine]) -> Vec<Affine> {
         let (last, taps) = (v.len() - 1, 2..v.len() - 2);
-        let map = |axis: usize, block: Var, member: Var| {
-            &(&self.first[axis] + &(&Affine::from(block) * self.cut.block[axis] as i64))
-                + &Affine::from(member)
+        let map = |axis: usize, block: &Affine, member: &Affine| {
+            &(&self.first[axis] + &(block * self.cut.block[axis] as i64)) + member
         };
-        let mut at = vec![map(0, v[0], v[last]), map(1, v[1], v[last - 1])];
-        at.extend(v[taps].iter().map(|v| Affine::from(*v)));
+        let mut at = vec![map(0, &v[0], &v[last]), map(1, &v[1], &v[last - 1])];
+        at.extend_from_slice(&v[taps]);
         at[2..].iter_mut().take(1).for_each(|t| *t = &*t + &self.first[2]);
         at
     }
