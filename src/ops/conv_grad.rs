@@ -12,7 +12,7 @@ use super::role::Role;
 use super::args::Attrs;
 use super::case::Case;
 use super::conv_grad_nest;
-use super::conv_nest::{guard, seen, serial};
+use super::conv_nest::{guard, seen, serial, turning};
 use super::channel_loops::listed;
 use super::geometry::{Geometry, Linking, Share};
 use super::lower::{LowerCx, ScalarFn, Want, Wants};
@@ -128,13 +128,8 @@ impl OpRules for ConvGrad {
                 _ => dims.push((name, *extent)),
             }
         }
-        // A loop of one turn would hide that maps lie in blocks.
-        let real: Vec<(&str, usize)> = dims.iter().copied().filter(|d| d.1 != 1).collect();
-        cx.nested(LoopKind::Free, &real, |cx, vars| {
-            let mut vars = vars.iter();
-            let turn = |d: &(&str, usize)| if d.1 == 1 { None } else { vars.next() };
-            let mut at: Vec<Affine> =
-                dims.iter().map(turn).map(|v| v.map_or(Affine::k(0), |v| Affine::from(*v))).collect();
+        turning(cx, LoopKind::Free, &dims, |cx, at| {
+            let mut at = at.to_vec();
             let mut first = Affine::k(0);
             if let Some((groups, outs)) = split {
                 let member = at.remove(sets + 1);

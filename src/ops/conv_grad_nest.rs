@@ -163,9 +163,11 @@ pub(super) fn lower(cx: &mut LowerCx<'_>, op: &ConvGrad, windows: &[Window]) -> 
     let extents: Vec<usize> = std::iter::once(dy.n()).chain(windows.iter().map(|w| w.out)).collect();
     let dense = op.geometry.share == Share::All && op.geometry.links == Linking::Dense;
     let out = cx.out().clone();
-    let Some(cut) = Some(()).filter(|()| dense).and_then(|()| Cut::of(out.dims(), &extents, windows)) else {
+    // Only then are the dimensions of the weight maps and taps.
+    if !dense {
         return false;
-    };
+    }
+    let Some(cut) = Cut::of(out.dims(), &extents, windows) else { return false };
     let names: Vec<String> =
         std::iter::once("n".to_owned()).chain(dy.grid_names().iter().map(ToString::to_string)).collect();
     let mut loops =

@@ -18,8 +18,19 @@ pub(super) fn serial(
     dims: &[(String, usize)],
     body: impl FnOnce(&mut LowerCx<'_>, &[Affine]),
 ) {
-    let real: Vec<(&str, usize)> = dims.iter().filter(|d| d.1 != 1).map(|d| (d.0.as_str(), d.1)).collect();
-    cx.nested(LoopKind::Serial, &real, |cx, vars| {
+    let dims: Vec<(&str, usize)> = dims.iter().map(|d| (d.0.as_str(), d.1)).collect();
+    turning(cx, LoopKind::Serial, &dims, body);
+}
+
+/// Loops of one kind; an extent of 1 makes no loop, which would hide that maps lie in blocks. `body` gets the indices.
+pub(super) fn turning(
+    cx: &mut LowerCx<'_>,
+    kind: LoopKind,
+    dims: &[(&str, usize)],
+    body: impl FnOnce(&mut LowerCx<'_>, &[Affine]),
+) {
+    let real: Vec<(&str, usize)> = dims.iter().copied().filter(|d| d.1 != 1).collect();
+    cx.nested(kind, &real, |cx, vars| {
         let mut vars = vars.iter();
         let at: Vec<Affine> = dims
             .iter()
