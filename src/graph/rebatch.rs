@@ -97,6 +97,8 @@ fn keeps_samples_apart(op: &Op) -> bool {
         | Op::CrossEntropy(_)
         | Op::CrossEntropyGrad(_)
         | Op::DenseGrad(_)
+        | Op::ConvGradFold(_)
+        | Op::ConvGradSums(_)
         | Op::DepthSpace(_)
         | Op::Embed(_)
         | Op::Expand(_)

@@ -249,6 +249,7 @@ fn long() -> Vec<Example> {
         Example::new("chunks of images, blocks of maps", (12, 32), &[9, 9], 64, &[2, 2])
             .pad(sides(&[(1, 1), (1, 1)])),
         Example::new("chunks of a row", (1, 2), &[1283], 16, &[4]),
+        Example::new("steps past positions, blocks of maps", (4, 32), &[24, 24], 64, &[1, 1]).stride(&[2, 2]),
         Example::new("chunks with steps", (3, 16), &[33, 33], 48, &[3, 3]).stride(&[2, 2]),
         Example::new("chunks of volumes", (1, 2), &[9, 10, 12], 16, &[2, 2, 2]),
     ]

@@ -1,18 +1,20 @@
 //! The nest of the gradient by a weight that serves many positions: a chunk of positions at a time.
 //!
-//! In: a checked [`ConvGrad`] with dense links and one set of weights. Out: loops over groups of parts of the weight, which may run
-//! at once; in each, part after part, and chunk after chunk of positions, what the chunk gives is added to all weights of the part. The
+//! In: a checked [`ConvGrad`] with dense links and one set of weights. Out: loops over shares of the positions, if partial sums are
+//! wanted, and groups of parts of the weight, which may run at once; in each, part after part, and chunk after chunk of positions, what the chunk gives is added to all weights of the part. The
 //! operands of a chunk and the sums of a part stay in the nearer caches together, so that a part fetches its operands from afar once; the
 //! operands of a pair of blocks of maps stay in the nearest one while every tap passes over them. A chunk's sum begins at 0, so rounding
 //! errors grow with the number of chunks and the size of one, not with their product. Everything is cut by shape alone.
 
 use super::conv_grad::ConvGrad;
-use super::conv_nest::{seen, serial, tap};
+use super::conv_grad_sums::Shares;
+use super::conv_nest::{seen, serial, tap, turning};
 use super::geometry::{Linking, Share};
 use super::lower::LowerCx;
 use super::window::Window;
 use super::winograd_nest::grouped;
 use crate::loops::{Affine, Buf, Expr, LoopKind};
+use crate::tensor::ty::TensorTy;
 
 /// Most positions of a chunk.
 const POSITIONS: usize = 160;
@@ -30,6 +32,13 @@ const NEAR: usize = 700_000;
 const PRODUCTS: f64 = 16.0;
 const RATE: f64 = 24.0;
 const FAR: f64 = 6.5;
+
+/// Most partial sums that an operation of its own adds up, bytes of them that it adds in a cycle, and how many bytes of them do not stay
+/// in the caches until then; and the part of its time that sharing out must save.
+const SHARES_MAX: usize = 8;
+const FOLDED: f64 = 6.0;
+const FOLDED_FAR: f64 = 8e6;
+const SAVES: f64 = 0.03;
 
 /// Operands of fewer bytes than the first stay in the nearer caches, of fewer than the second in the last one; so many bytes come from
 /// those in a cycle.
@@ -55,8 +64,9 @@ struct Cut {
 }
 
 impl Cut {
-    /// The cut of least cost by a rough model, if chunks are worth it. `dims` are those of the weight, `extents` those of the positions.
-    fn of(dims: &[usize], extents: &[usize], windows: &[Window]) -> Option<Self> {
+    /// The cut of least cost by a rough model, if chunks are worth it, and that cost in cycles. `dims` are those of the weight, `extents`
+    /// those of the positions of each of `shares` partial sums.
+    fn of(dims: &[usize], extents: &[usize], windows: &[Window], shares: usize) -> Option<(f64, Self)> {
         let block = [
             [32, 16].into_iter().find(|b| dims[0].is_multiple_of(*b)).unwrap_or(dims[0]),
             if dims[1].is_multiple_of(16) { 16 } else { dims[1] },
@@ -78,6 +88,7 @@ impl Cut {
             operands: [dims[0] as f64, (own * dims[1]) as f64].map(|maps| 4.0 * maps * held as f64 * count),
             held: held as f64,
             count,
+            shares,
         };
         let of = |size: usize, all: usize| {
             (1..=all / size).map(move |n| n * size).filter(move |p| all.is_multiple_of(*p))
@@ -101,7 +112,14 @@ impl Cut {
                 }
             }
         }
-        best.map(|(_, cut)| cut)
+        best
+    }
+
+    /// All in one part and one chunk.
+    fn whole(dims: &[usize], extents: &[usize]) -> Self {
+        let part = [dims[0], dims[1], dims.get(2).copied().unwrap_or(1)];
+        let chunks = vec![1; extents.len()];
+        Self { block: [dims[0], dims[1]], part, parts: [1; 3], groups: 1, axis: 0, inner: extents.to_vec(), chunks }
     }
 
     /// How many parts of each axis a group goes over.
@@ -112,13 +130,14 @@ impl Cut {
     }
 }
 
-/// What cutting costs is computed from: elements of the weight, bytes of both operands (of the input, those that are touched), positions
-/// of a chunk, and how many chunks there are.
+/// What cutting costs is computed from, for each of `shares` partial sums: elements of the weight, bytes of both operands (of the
+/// input, those that are touched), positions of a chunk, and how many chunks there are.
 struct Costs {
     weights: f64,
     operands: [f64; 2],
     held: f64,
     count: f64,
+    shares: usize,
 }
 
 impl Costs {
@@ -137,10 +156,19 @@ impl Costs {
         } else {
             all / FAR
         };
-        // How much longer the busiest of so many threads takes than all of them on average.
-        let over = |threads: usize| (groups.div_ceil(threads) * threads) as f64 / groups as f64 - 1.0;
+        // The longer of the outer loops is shared out among threads: how much longer the busiest of so many takes than all of them on
+        // average.
+        let outer = groups.max(self.shares);
+        let over = |threads: usize| (outer.div_ceil(threads) * threads) as f64 / outer as f64 - 1.0;
         let unshared = 1.0 + 0.3 * over(2) + 0.1 * over(4) + 0.05 * over(8);
-        (products + added + fetched) * unshared + 2000.0 * self.count * o * i * k
+        let shares = self.shares as f64;
+        let bytes = 4.0 * self.weights * shares;
+        let folded = match self.shares {
+            1 => 0.0,
+            _ if bytes > FOLDED_FAR => 2.0 * bytes / FOLDED,
+            _ => bytes / FOLDED,
+        };
+        shares * ((products + added + fetched) * unshared + 2000.0 * self.count * o * i * k) + folded
     }
 }
 
@@ -151,30 +179,75 @@ struct Part<'a> {
     cut: &'a Cut,
     /// Loops over blocks of output and input maps, taps, and the maps of a block.
     loops: &'a [(String, usize)],
-    /// Where sums are gathered: the buffer, and the group's place in it.
-    sums: Option<(Buf, Affine)>,
+    /// Where sums are gathered: the buffer, and the share's and group's place in it.
+    sums: Option<(Buf, [Affine; 2])>,
+    /// Which of several shares of the positions this is a sum over, its place along the axis, and the axis.
+    share: Option<(Affine, usize)>,
     /// First maps and tap.
     first: [Affine; 3],
 }
 
-/// Writes the loops, if chunks are worth it; says whether.
-pub(super) fn lower(cx: &mut LowerCx<'_>, op: &ConvGrad, windows: &[Window]) -> bool {
-    let dy = cx.input(1).clone();
-    let extents: Vec<usize> = std::iter::once(dy.n()).chain(windows.iter().map(|w| w.out)).collect();
-    let dense = op.geometry.share == Share::All && op.geometry.links == Linking::Dense;
-    let out = cx.out().clone();
-    // Only then are the dimensions of the weight maps and taps.
-    if !dense {
-        return false;
+/// The extents of the positions: samples, then the axes of the grid.
+fn extents(dy: &TensorTy, windows: &[Window]) -> Vec<usize> {
+    std::iter::once(dy.n()).chain(windows.iter().map(|w| w.out)).collect()
+}
+
+/// Whether the dimensions of the weight are only maps and taps.
+fn is_dense(op: &ConvGrad) -> bool {
+    op.geometry.share == Share::All && op.geometry.links == Linking::Dense
+}
+
+/// Into how many partial sums the positions are best shared out, if at all.
+pub(super) fn shares(op: &ConvGrad, x: &TensorTy, dy: &TensorTy, windows: &[Window]) -> Option<Shares> {
+    if !is_dense(op) {
+        return None;
     }
-    let Some(cut) = Cut::of(out.dims(), &extents, windows) else { return false };
+    let weight: Vec<usize> = [dy.c(), x.c()].into_iter().chain(windows.iter().map(|w| w.kernel)).collect();
+    let all = extents(dy, windows);
+    let (whole, _) = Cut::of(&weight, &all, windows, 1)?;
+    let mut best = (whole * (1.0 - SAVES), None);
+    for axis in 0..all.len().min(2) {
+        for count in (2..=SHARES_MAX).filter(|s| all[axis].is_multiple_of(*s)) {
+            let mut own = all.clone();
+            own[axis] /= count;
+            let cost = Cut::of(&weight, &own, windows, count).map_or(f64::INFINITY, |cut| cut.0);
+            if cost < best.0 {
+                best = (cost, Some(Shares { axis, count }));
+            }
+        }
+    }
+    best.1
+}
+
+/// Writes the loops of the gradient, if chunks are worth it; says whether.
+pub(super) fn lower(cx: &mut LowerCx<'_>, op: &ConvGrad, windows: &[Window]) -> bool {
+    let extents = extents(cx.input(1), windows);
+    let cut = is_dense(op).then(|| Cut::of(cx.out().dims(), &extents, windows, 1));
+    let Some((_, cut)) = cut.flatten() else { return false };
+    write(cx, op, windows, &cut, None);
+    true
+}
+
+/// Writes the loops of its partial sums, which are the first dimension of the output.
+pub(super) fn lower_shares(cx: &mut LowerCx<'_>, op: &ConvGrad, windows: &[Window], shares: Shares) {
+    let mut extents = extents(cx.input(1), windows);
+    extents[shares.axis] /= shares.count;
+    let weight = cx.out().dims()[1..].to_vec();
+    let cut = Cut::of(&weight, &extents, windows, shares.count);
+    let cut = cut.map_or_else(|| Cut::whole(&weight, &extents), |(_, cut)| cut);
+    write(cx, op, windows, &cut, Some(shares));
+}
+
+fn write(cx: &mut LowerCx<'_>, op: &ConvGrad, windows: &[Window], cut: &Cut, shares: Option<Shares>) {
+    let (dy, out) = (cx.input(1).clone(), cx.out().clone());
+    let first = usize::from(shares.is_some());
     let names: Vec<String> =
         std::iter::once("n".to_owned()).chain(dy.grid_names().iter().map(ToString::to_string)).collect();
     let mut loops =
         vec![("ob".to_owned(), cut.part[0] / cut.block[0]), ("ib".to_owned(), cut.part[1] / cut.block[1])];
-    let mut taps: Vec<usize> = out.dims()[2..].to_vec();
+    let mut taps: Vec<usize> = out.dims()[first + 2..].to_vec();
     taps.iter_mut().take(1).for_each(|t| *t = cut.part[2]);
-    loops.extend(out.names()[2..].iter().map(ToString::to_string).zip(taps));
+    loops.extend(out.names()[first + 2..].iter().map(ToString::to_string).zip(taps));
     loops.extend([("il".to_owned(), cut.block[1]), ("ol".to_owned(), cut.block[0])]);
     let named = |suffix: &str, sizes: &[usize]| -> Vec<(String, usize)> {
         names.iter().zip(sizes).map(|(n, e)| (format!("{n}{suffix}"), *e)).collect()
@@ -183,37 +256,38 @@ pub(super) fn lower(cx: &mut LowerCx<'_>, op: &ConvGrad, windows: &[Window]) -> 
     let turns = cut.turns();
     let serially: Vec<(String, usize)> =
         ["op", "ip", "kp"].iter().map(ToString::to_string).zip(turns).collect();
+    let count = shares.map_or(1, |s| s.count);
     // A group uses its buffer for one part after another.
     let sums = cut.chunks.iter().any(|c| *c > 1).then(|| {
         let own = loops.iter().map(|(n, e)| (&**n, *e));
-        cx.scratch("sums", &std::iter::once(("g", cut.groups)).chain(own).collect::<Vec<_>>())
+        cx.scratch("sums", &[("s", count), ("g", cut.groups)].into_iter().chain(own).collect::<Vec<_>>())
     });
-    cx.nested(LoopKind::Free, &[("g", cut.groups)], |cx, v| {
-        let group = Affine::from(v[0]);
+    turning(cx, LoopKind::Free, &[("s", count), ("g", cut.groups)], |cx, v| {
+        let (share, group) = (&v[0], &v[1]);
         serial(cx, &serially, |cx, turn| {
             let first = [0, 1, 2].map(|a| {
-                let group = if a == cut.axis { &group * turns[a] as i64 } else { Affine::k(0) };
+                let group = if a == cut.axis { group * turns[a] as i64 } else { Affine::k(0) };
                 &(&group + &turn[a]) * cut.part[a] as i64
             });
-            let sums = sums.map(|buf| (buf, group.clone()));
-            let part = Part { op, windows, cut: &cut, loops: &loops, sums, first };
+            let sums = sums.map(|buf| (buf, [share.clone(), group.clone()]));
+            let share = shares.map(|s| (share.clone(), s.axis));
+            let part = Part { op, windows, cut, loops: &loops, sums, share, first };
             part.write(cx, &chunks, &within);
         });
     });
-    true
 }
 
 impl Part<'_> {
     /// All of it.
     fn write(&self, cx: &mut LowerCx<'_>, chunks: &[(String, usize)], within: &[(String, usize)]) {
-        let Some((buf, group)) = &self.sums else {
+        let Some((buf, place)) = &self.sums else {
             return self.each(cx, |cx, v| {
                 let at = self.weight(v);
                 let sum = self.chunk(cx, &at, within, &vec![Affine::k(0); within.len()]);
-                cx.store(&at, sum);
+                cx.store(&self.out(at), sum);
             });
         };
-        let held = |v: &[Affine]| -> Vec<Affine> { [std::slice::from_ref(group), v].concat() };
+        let held = |v: &[Affine]| -> Vec<Affine> { [&place[..], v].concat() };
         self.each(cx, |cx, v| cx.b.store(*buf, &held(v), 0.0));
         // Pairs of blocks one after another: what one pair reads fills the nearest cache as it is.
         let (blocks, members) = self.loops.split_at(2);
@@ -232,7 +306,7 @@ impl Part<'_> {
         });
         self.each(cx, |cx, v| {
             let total = cx.b.load(*buf, &held(v));
-            cx.store(&self.weight(v), total);
+            cx.store(&self.out(self.weight(v)), total);
         });
     }
 
@@ -256,6 +330,11 @@ impl Part<'_> {
         at
     }
 
+    /// The place of a weight in the output.
+    fn out(&self, weight: Vec<Affine>) -> Vec<Affine> {
+        self.share.iter().map(|(share, _)| share.clone()).chain(weight).collect()
+    }
+
     /// What a chunk gives for one weight.
     fn chunk(
         &self,
@@ -269,7 +348,10 @@ impl Part<'_> {
         let sum = cx.b.let_(0.0);
         serial(cx, within, |cx, within| {
             let place = |((c, w), size): ((&Affine, &Affine), &usize)| &(c * *size as i64) + w;
-            let p: Vec<Affine> = chunk.iter().zip(within).zip(&self.cut.inner).map(place).collect();
+            let mut p: Vec<Affine> = chunk.iter().zip(within).zip(&self.cut.inner).map(place).collect();
+            if let Some((share, axis)) = &self.share {
+                p[*axis] = &p[*axis] + &(share * (self.cut.chunks[*axis] * self.cut.inner[*axis]) as i64);
+            }
             let mut x = vec![p[0].clone(), at[1].clone()];
             x.extend(self.windows.iter().zip(&p[1..]).zip(&taps).map(|((w, p), k)| seen(w, p, k)));
             let y = [&[p[0].clone(), at[0].clone()], &p[1..]].concat();
@@ -325,7 +407,7 @@ mod tests {
             let input = out * stride;
             let window = Window { input, out, kernel: taps, stride, dilation: 1, lo: taps / 2, hi: taps / 2 };
             let (dims, extents) = ([o, i, taps, taps], [n, out, out]);
-            let cut = Cut::of(&dims, &extents, &[window, window]).expect("a cut");
+            let (_, cut) = Cut::of(&dims, &extents, &[window, window], 1).expect("a cut");
             for (a, all) in [o, i, taps].into_iter().enumerate() {
                 assert_eq!(cut.part[a] * cut.parts[a], all, "{cut:?}");
             }
@@ -335,6 +417,6 @@ mod tests {
             assert!(4 * cut.part.iter().product::<usize>() * taps < NEAR, "{cut:?}");
         }
         let window = Window { input: 5, out: 3, kernel: 3, stride: 1, dilation: 1, lo: 0, hi: 0 };
-        assert_eq!(Cut::of(&[16, 16, 3], &[2, 3], &[window]), None, "6 positions are not worth it");
+        assert_eq!(Cut::of(&[16, 16, 3], &[2, 3], &[window], 1), None, "6 positions are not worth it");
     }
 }

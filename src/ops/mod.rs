@@ -101,6 +101,8 @@ ops! {
     Concat(concat::Concat),
     Conv(conv::Conv),
     ConvGrad(conv_grad::ConvGrad),
+    ConvGradFold(conv_grad_fold::ConvGradFold),
+    ConvGradSums(conv_grad_sums::ConvGradSums),
     Copy(copy::Copy),
     CrossEntropy(cross_entropy::CrossEntropy),
     CrossEntropyGrad(cross_entropy_grad::CrossEntropyGrad),

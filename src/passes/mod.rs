@@ -11,6 +11,7 @@ mod identity;
 mod layout;
 mod norm;
 mod recompute;
+mod shares;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -89,9 +90,10 @@ pub const PASSES: &[Pass] = &[
         run: |work, _| norm::run(work),
     },
     Pass { name: "winograd", after: &["norm", "tables"], needed: false, restates: true, run: winograd::run },
+    Pass { name: "shares", after: &["winograd"], needed: false, restates: false, run: |work, _| shares::run(work) },
     Pass {
         name: "cse",
-        after: &["fold", "norm", "winograd"],
+        after: &["fold", "norm", "winograd", "shares"],
         needed: false,
         restates: false,
         run: |work, _| cse::run(work),

@@ -62,6 +62,12 @@ impl Compiled {
                     products(w.tile, "gradients")
                 ));
             }
+            if let Def::Op { op: Op::ConvGradSums(sums), .. } = &root.def {
+                said.push(format!(
+                    "in {} partial sums over shares of its positions, which are added afterwards: each fetches only its own operands",
+                    sums.shares.count
+                ));
+            }
             if let (Some(links), Some(Linking::Dense)) =
                 (self.links(layer.value), root_geometry(&root.def).map(|g| &g.links))
             {

@@ -227,7 +227,7 @@ impl Compiled {
             let why = format!("{m} instead of {n} products for {} gradients", m / 9);
             return Some(Other { what: said(None), why, cycles: None });
         }
-        if !matches!(op, Op::ConvGrad(_)) {
+        if !matches!(op, Op::ConvGrad(_) | Op::ConvGradSums(_)) {
             return None;
         }
         let why = match winograd_grad::of(op, ty(0), ty(1), Tile::Two) {
