@@ -209,8 +209,10 @@ impl ConvGrad {
         dims.extend(dy.grid_names().iter().map(ToString::to_string).zip(turns));
         let row = dims.pop().into_iter().collect::<Vec<_>>();
         let total = cx.b.let_(0.0);
+        let alone = row.iter().all(|(_, turns)| *turns == 1);
         serial(cx, &dims, |cx, outer| {
-            let sum = cx.b.let_(0.0);
+            // A row of one position is no sum of its own.
+            let sum = if alone { total } else { cx.b.let_(0.0) };
             serial(cx, &row, |cx, inner| {
                 let at = [outer, inner].concat();
                 let mut p = Vec::new();
@@ -234,7 +236,9 @@ impl ConvGrad {
                 };
                 guard(cx, conds, take);
             });
-            cx.b.set(total, Expr::Reg(total) + Expr::Reg(sum));
+            if !alone {
+                cx.b.set(total, Expr::Reg(total) + Expr::Reg(sum));
+            }
         });
         Expr::Reg(total)
     }

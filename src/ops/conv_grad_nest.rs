@@ -1,13 +1,12 @@
 //! The nest of the gradient by a weight that serves many positions: a chunk of positions at a time.
 //!
-//! In: a checked [`ConvGrad`] with dense links and one set of weights. Out: loops over shares of the positions, if partial sums are
+//! In: a checked [`ConvGrad`] with dense links and one set of weights. Out: loops over shares of the samples, if partial sums are
 //! wanted, and groups of parts of the weight, which may run at once; in each, part after part, and chunk after chunk of positions, what the chunk gives is added to all weights of the part. The
 //! operands of a chunk and the sums of a part stay in the nearer caches together, so that a part fetches its operands from afar once; the
 //! operands of a pair of blocks of maps stay in the nearest one while every tap passes over them. A chunk's sum begins at 0, so rounding
 //! errors grow with the number of chunks and the size of one, not with their product. Everything is cut by shape alone.
 
 use super::conv_grad::ConvGrad;
-use super::conv_grad_sums::Shares;
 use super::conv_nest::{seen, serial, tap, turning};
 use super::geometry::{Linking, Share};
 use super::lower::LowerCx;
@@ -26,7 +25,7 @@ const POSITIONS_MIN: usize = 24;
 const NEAREST: usize = 31_000;
 
 /// What of the nearer caches the sums of a part and a chunk may fill, in bytes.
-const NEAR: usize = 700_000;
+const NEAR: usize = 900_000;
 
 /// Products that a cycle takes, bytes of sums that are added to in one, and bytes that come from afar in one.
 const PRODUCTS: f64 = 16.0;
@@ -35,10 +34,10 @@ const FAR: f64 = 6.5;
 
 /// Most partial sums that an operation of its own adds up, bytes of them that it adds in a cycle, and how many bytes of them do not stay
 /// in the caches until then; and the part of its time that sharing out must save.
-const SHARES_MAX: usize = 8;
-const FOLDED: f64 = 6.0;
+const SHARES_MAX: usize = 4;
+const FOLDED: f64 = 3.2;
 const FOLDED_FAR: f64 = 8e6;
-const SAVES: f64 = 0.03;
+const SAVES: f64 = 0.04;
 
 /// Operands of fewer bytes than the first stay in the nearer caches, of fewer than the second in the last one; so many bytes come from
 /// those in a cycle.
@@ -181,8 +180,8 @@ struct Part<'a> {
     loops: &'a [(String, usize)],
     /// Where sums are gathered: the buffer, and the share's and group's place in it.
     sums: Option<(Buf, [Affine; 2])>,
-    /// Which of several shares of the positions this is a sum over, its place along the axis, and the axis.
-    share: Option<(Affine, usize)>,
+    /// Which of several shares of the samples this is a sum over.
+    share: Option<Affine>,
     /// First maps and tap.
     first: [Affine; 3],
 }
@@ -197,23 +196,22 @@ fn is_dense(op: &ConvGrad) -> bool {
     op.geometry.share == Share::All && op.geometry.links == Linking::Dense
 }
 
-/// Into how many partial sums the positions are best shared out, if at all.
-pub(super) fn shares(op: &ConvGrad, x: &TensorTy, dy: &TensorTy, windows: &[Window]) -> Option<Shares> {
+/// Into how many partial sums over samples the gradient is best shared out; 1 for none.
+pub(super) fn shares(op: &ConvGrad, x: &TensorTy, dy: &TensorTy, windows: &[Window]) -> usize {
     if !is_dense(op) {
-        return None;
+        return 1;
     }
     let weight: Vec<usize> = [dy.c(), x.c()].into_iter().chain(windows.iter().map(|w| w.kernel)).collect();
     let all = extents(dy, windows);
-    let (whole, _) = Cut::of(&weight, &all, windows, 1)?;
-    let mut best = (whole * (1.0 - SAVES), None);
-    for axis in 0..all.len().min(2) {
-        for count in (2..=SHARES_MAX).filter(|s| all[axis].is_multiple_of(*s)) {
-            let mut own = all.clone();
-            own[axis] /= count;
-            let cost = Cut::of(&weight, &own, windows, count).map_or(f64::INFINITY, |cut| cut.0);
-            if cost < best.0 {
-                best = (cost, Some(Shares { axis, count }));
-            }
+    let cost = |shares: usize| {
+        let own = [&[all[0] / shares], &all[1..]].concat();
+        Cut::of(&weight, &own, windows, shares).map_or(f64::INFINITY, |cut| cut.0)
+    };
+    let mut best = (cost(1) * (1.0 - SAVES), 1);
+    for shares in (2..=SHARES_MAX).filter(|s| all[0].is_multiple_of(*s)) {
+        let cost = cost(shares);
+        if cost < best.0 {
+            best = (cost, shares);
         }
     }
     best.1
@@ -229,16 +227,16 @@ pub(super) fn lower(cx: &mut LowerCx<'_>, op: &ConvGrad, windows: &[Window]) -> 
 }
 
 /// Writes the loops of its partial sums, which are the first dimension of the output.
-pub(super) fn lower_shares(cx: &mut LowerCx<'_>, op: &ConvGrad, windows: &[Window], shares: Shares) {
+pub(super) fn lower_shares(cx: &mut LowerCx<'_>, op: &ConvGrad, windows: &[Window], shares: usize) {
     let mut extents = extents(cx.input(1), windows);
-    extents[shares.axis] /= shares.count;
+    extents[0] /= shares;
     let weight = cx.out().dims()[1..].to_vec();
-    let cut = Cut::of(&weight, &extents, windows, shares.count);
+    let cut = Cut::of(&weight, &extents, windows, shares);
     let cut = cut.map_or_else(|| Cut::whole(&weight, &extents), |(_, cut)| cut);
     write(cx, op, windows, &cut, Some(shares));
 }
 
-fn write(cx: &mut LowerCx<'_>, op: &ConvGrad, windows: &[Window], cut: &Cut, shares: Option<Shares>) {
+fn write(cx: &mut LowerCx<'_>, op: &ConvGrad, windows: &[Window], cut: &Cut, shares: Option<usize>) {
     let (dy, out) = (cx.input(1).clone(), cx.out().clone());
     let first = usize::from(shares.is_some());
     let names: Vec<String> =
@@ -256,7 +254,7 @@ fn write(cx: &mut LowerCx<'_>, op: &ConvGrad, windows: &[Window], cut: &Cut, sha
     let turns = cut.turns();
     let serially: Vec<(String, usize)> =
         ["op", "ip", "kp"].iter().map(ToString::to_string).zip(turns).collect();
-    let count = shares.map_or(1, |s| s.count);
+    let count = shares.unwrap_or(1);
     // A group uses its buffer for one part after another.
     let sums = cut.chunks.iter().any(|c| *c > 1).then(|| {
         let own = loops.iter().map(|(n, e)| (&**n, *e));
@@ -270,7 +268,7 @@ fn write(cx: &mut LowerCx<'_>, op: &ConvGrad, windows: &[Window], cut: &Cut, sha
                 &(&group + &turn[a]) * cut.part[a] as i64
             });
             let sums = sums.map(|buf| (buf, [share.clone(), group.clone()]));
-            let share = shares.map(|s| (share.clone(), s.axis));
+            let share = shares.map(|_| share.clone());
             let part = Part { op, windows, cut, loops: &loops, sums, share, first };
             part.write(cx, &chunks, &within);
         });
@@ -332,7 +330,7 @@ impl Part<'_> {
 
     /// The place of a weight in the output.
     fn out(&self, weight: Vec<Affine>) -> Vec<Affine> {
-        self.share.iter().map(|(share, _)| share.clone()).chain(weight).collect()
+        self.share.iter().cloned().chain(weight).collect()
     }
 
     /// What a chunk gives for one weight.
@@ -349,8 +347,8 @@ impl Part<'_> {
         serial(cx, within, |cx, within| {
             let place = |((c, w), size): ((&Affine, &Affine), &usize)| &(c * *size as i64) + w;
             let mut p: Vec<Affine> = chunk.iter().zip(within).zip(&self.cut.inner).map(place).collect();
-            if let Some((share, axis)) = &self.share {
-                p[*axis] = &p[*axis] + &(share * (self.cut.chunks[*axis] * self.cut.inner[*axis]) as i64);
+            if let Some(share) = &self.share {
+                p[0] = &p[0] + &(share * (self.cut.chunks[0] * self.cut.inner[0]) as i64);
             }
             let mut x = vec![p[0].clone(), at[1].clone()];
             x.extend(self.windows.iter().zip(&p[1..]).zip(&taps).map(|((w, p), k)| seen(w, p, k)));

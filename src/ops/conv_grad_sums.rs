@@ -1,7 +1,6 @@
-//! The gradient by a weight in partial sums, each over an equal share of the samples, or of the positions along the first axis of the
-//! grid:
+//! The gradient by a weight in partial sums, each over an equal share of the samples:
 //!
-//! `dw[s, o, i, k] = sum over samples n and positions p of share s of dy[n, o, p] * x[n, i, p*stride + k*dilation - lo]`
+//! `dw[s, o, i, k] = sum over samples n of share s and positions p of dy[n, o, p] * x[n, i, p*stride + k*dilation - lo]`
 //!
 //! and the gradient is their sum ([`super::conv_grad_fold`]). Where operands are much larger than the weight, shares that run at once each
 //! fetch their own operands once, where parts of one weight would all fetch all of them. Only a pass makes it.
@@ -20,29 +19,23 @@ use crate::support::codes;
 use crate::tensor::array::Array;
 use crate::tensor::ty::TensorTy;
 
-/// How positions are shared out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shares {
-    /// Along what: 0 for samples, 1 for the first axis of the grid.
-    pub axis: usize,
-    /// How many shares; a divisor of the extent.
-    pub count: usize,
-}
-
 /// See the module.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConvGradSums {
     /// The gradient.
     pub grad: ConvGrad,
-    /// The partial sums.
-    pub shares: Shares,
+    /// How many partial sums; a divisor of the number of samples.
+    pub shares: usize,
 }
 
 /// The gradient `op` in partial sums, and what adds them up, where a rule expects that to be faster.
 pub fn of(op: &Op, x: &TensorTy, dy: &TensorTy) -> Option<(ConvGradSums, ConvGradFold)> {
     let Op::ConvGrad(grad) = op else { return None };
     let windows = grad.windows(x, dy).ok()?;
-    let shares = conv_grad_nest::shares(grad, x, dy, &windows)?;
+    let shares = conv_grad_nest::shares(grad, x, dy, &windows);
+    if shares == 1 {
+        return None;
+    }
     let sums = ConvGradSums { grad: grad.clone(), shares };
     sums.infer(&[x, dy]).ok()?;
     Some((sums, ConvGradFold { packing: grad.geometry.packing(true) }))
@@ -60,33 +53,26 @@ impl ConvGradSums {
     /// # Errors
     /// A sentence that says what is wrong.
     pub fn from_attrs(attrs: &Attrs) -> Result<Self, String> {
-        let (axis, count) = match attrs.sizes("shares")?.as_slice() {
-            [axis, count] if *axis < 2 && *count > 0 => (*axis, *count),
-            _ => return Err("attribute `shares` is `[axis, count]`, axis 0 or 1".into()),
-        };
+        let shares = attrs.size("shares")?;
+        if shares == 0 {
+            return Err("attribute `shares` is 0".into());
+        }
         let geometry = Geometry::from_attrs(attrs)?;
-        Ok(Self { grad: ConvGrad { geometry }, shares: Shares { axis, count } })
+        Ok(Self { grad: ConvGrad { geometry }, shares })
     }
 
     /// Test cases: those of the gradient that can be shared out.
     pub fn cases() -> Vec<Case> {
         let all = super::conv_cases::conv_grad().into_iter().flat_map(|case| {
             let Op::ConvGrad(grad) = case.op else { return Vec::new() };
-            let ways = [(0, 2), (0, 3), (0, 4), (1, 2), (1, 3)].map(|(axis, count)| Shares { axis, count });
-            let of = |shares: Shares| {
+            let of = |shares: usize| {
                 let op = Self { grad: grad.clone(), shares };
                 let fits = op.infer(&case.inputs.iter().collect::<Vec<_>>()).is_ok();
-                let name = format!("{}, {} shares of axis {}", case.name, shares.count, shares.axis);
-                fits.then(|| Case::new(name, op, case.inputs.clone()))
+                fits.then(|| Case::new(format!("{}, {shares} shares", case.name), op, case.inputs.clone()))
             };
-            ways.into_iter().filter_map(of).take(2).collect::<Vec<_>>()
+            [2, 3, 4, 8, 1].into_iter().filter_map(of).take(1).collect::<Vec<_>>()
         });
         all.collect()
-    }
-
-    /// The extent that is shared out.
-    fn extent(&self, dy: &TensorTy) -> Option<usize> {
-        dy.dims().get(2 * self.shares.axis).copied()
     }
 }
 
@@ -96,8 +82,7 @@ impl OpRules for ConvGradSums {
     }
 
     fn attrs(&self) -> Attrs {
-        let shares = [self.shares.axis, self.shares.count].map(|s| s as i64);
-        self.grad.attrs().with("shares", Attr::Ints(shares.to_vec()))
+        self.grad.attrs().with("shares", Attr::Int(self.shares as i64))
     }
 
     fn infer(&self, inputs: &[&TensorTy]) -> Result<Inferred, OpError> {
@@ -105,16 +90,16 @@ impl OpRules for ConvGradSums {
         let whole = self.grad.infer(inputs)?.ty;
         let g = &self.grad.geometry;
         let dense = g.share == Share::All && g.links == Linking::Dense;
-        let shared = self.extent(dy).is_some_and(|e| e > 0 && e.is_multiple_of(self.shares.count));
+        let shared = dy.n() > 0 && dy.n().is_multiple_of(self.shares);
         if !dense || !shared {
             let message = format!("`conv_grad_sums` does not fit {x} and {dy}");
             return Err(OpError::new(codes::E0206, message).at(At::Input(1)));
         }
-        let dims = std::iter::once(("s", self.shares.count)).chain(whole.names().iter().map(|n| &**n).zip(whole.dims().iter().copied()));
+        let dims = std::iter::once(("s", self.shares)).chain(whole.names().iter().map(|n| &**n).zip(whole.dims().iter().copied()));
         let dims: Vec<(&str, usize)> = dims.collect();
         let extents: Vec<usize> = dims.iter().map(|d| d.1).collect();
         let ty = TensorTy::new(dims).map_err(|_| shape_rules::too_large("conv_grad_sums", &extents))?;
-        Ok(Inferred { ty, why: vec![Why::given("sums over shares of positions"); extents.len()] })
+        Ok(Inferred { ty, why: vec![Why::given("sums over shares of the samples"); extents.len()] })
     }
 
     fn vjp(&self, _e: &mut dyn Emit, at: &Applied<'_>) -> Pulled {
@@ -123,11 +108,11 @@ impl OpRules for ConvGradSums {
 
     fn reference(&self, inputs: &[&Array], out: &TensorTy) -> Array {
         // The gradient with all but one share of `dy` at zero, for each share.
-        let (dy, dim) = (inputs[1], 2 * self.shares.axis);
-        let share = dy.dims[dim] / self.shares.count;
+        let dy = inputs[1];
+        let share = dy.dims[0] / self.shares;
         let mut data = Vec::new();
-        for s in 0..self.shares.count {
-            let own = Array::from_fn(&dy.dims, |at| if at[dim] / share == s { dy.at(at) } else { 0.0 });
+        for s in 0..self.shares {
+            let own = Array::from_fn(&dy.dims, |at| if at[0] / share == s { dy.at(at) } else { 0.0 });
             let ty = TensorTy::new(out.names().iter().zip(out.dims().iter().copied()).skip(1)).expect("a part of a type");
             data.extend(self.grad.reference(&[inputs[0], &own], &ty).data);
         }

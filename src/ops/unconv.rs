@@ -375,7 +375,7 @@ impl OpRules for Unconv {
         let mut wants = Wants::any(inputs.len());
         if unconv_nest::by_phases(&self.geometry) {
             let mut halo = vec![(0, 0), (0, 0)];
-            halo.extend(windows.iter().map(unconv_nest::halo));
+            halo.extend(unconv_nest::halos(&self.geometry, &windows));
             wants.inputs[0] = Want::Halo(halo);
         }
         wants.inputs[1] = Want::Order(self.geometry.packing(false));

@@ -38,6 +38,8 @@ const MACHINE: f64 = 4e-5;
 const REFUSING: &[&str] = &[
     "aggregate",
     "blend",
+    "conv_grad_fold",
+    "conv_grad_sums",
     "cross_entropy",
     "cross_entropy_grad",
     "fold",

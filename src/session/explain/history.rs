@@ -64,8 +64,8 @@ impl Compiled {
             }
             if let Def::Op { op: Op::ConvGradSums(sums), .. } = &root.def {
                 said.push(format!(
-                    "in {} partial sums over shares of its positions, which are added afterwards: each fetches only its own operands",
-                    sums.shares.count
+                    "in {} partial sums over shares of the samples, which are added afterwards: each fetches only its own operands",
+                    sums.shares
                 ));
             }
             if let (Some(links), Some(Linking::Dense)) =
