@@ -240,6 +240,12 @@ pub(crate) struct ObjectArgs {
     /// Also what trains the network as its `train` item says: a step on a batch, and gradients by inputs and weights.
     #[arg(long, conflicts_with = "weights_file")]
     pub(crate) train: bool,
+    /// For an ONNX model, the file with the `train` item of --train; without it the settings of --with are the item.
+    #[arg(long, value_name = "FILE.cnn", requires = "train")]
+    pub(crate) train_item: Option<PathBuf>,
+    /// A setting of the `train` item, instead of the program's: `--with batch=16`. May be repeated.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = setting, requires = "train")]
+    pub(crate) with: Vec<(String, String)>,
     /// What all names of the object begin with [default: the net's name in small letters].
     #[arg(long, value_name = "NAME")]
     pub(crate) prefix: Option<String>,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::args::Compile;
+use super::args::{Compile, Tuning};
 use super::check;
 use super::out::{Failure, Out};
 use super::{train, weights};
@@ -95,7 +95,15 @@ fn compile(args: &Compile, out: Out) -> Result<Object, Failure> {
             .collect::<Result<_, _>>()
             .map_err(|e| Failure::Coded(codes::E0801, e.to_string()))?,
     };
-    let checked = check::checked(&compiler, &args.file, &args.program, out)?;
+    // A training has its own checked program where the command line says something of its item.
+    let tuning = tuning(args);
+    let (checked, trainer) = match wanted.train && (check::is_model(&args.file) || !wanted.with.is_empty()) {
+        true => {
+            let (trainer, checked) = train::ahead(&tuning, args.program.batch as usize, out)?;
+            (checked, Some(trainer))
+        }
+        false => (check::checked(&compiler, &args.file, &args.program, out)?, None),
+    };
     let net = check::network(&checked, &args.program, &args.file)?;
     let mut model = check::model(&compiler, &checked, net, out)?;
     if let Some(path) = &wanted.weights {
@@ -112,10 +120,15 @@ fn compile(args: &Compile, out: Out) -> Result<Object, Failure> {
     if !wanted.train {
         return compiler.object(&net.graph, &model, &settings).map_err(failure);
     }
-    let text = &checked.sources.get(checked.root).text;
-    let places = train::places(Path::new(&name));
-    let trainer = Trainer::open(compiler.options(), (&name, text), &Files, Some(&net.name), &places);
-    let mut trainer = trainer.map_err(|e| train::failure(e, Some(&checked.sources), out))?;
+    let mut trainer = match trainer {
+        Some(trainer) => trainer,
+        None => {
+            let text = &checked.sources.get(checked.root).text;
+            let places = train::places(Path::new(&name));
+            let trainer = Trainer::open(compiler.options(), (&name, text), &Files, Some(&net.name), &places);
+            trainer.map_err(|e| train::failure(e, Some(&checked.sources), out))?
+        }
+    };
     if wanted.weights.is_some() {
         let mut weights = BTreeMap::new();
         for info in model.weights() {
@@ -125,6 +138,22 @@ fn compile(args: &Compile, out: Out) -> Result<Object, Failure> {
         trainer.set_weights(&weights).map_err(|e| train::failure(e, None, out))?;
     }
     compiler.training_object(&net.graph, &trainer.ahead(), &settings).map_err(failure)
+}
+
+/// What the options say of a training, as `cnnc train` has it.
+fn tuning(args: &Compile) -> Tuning {
+    Tuning {
+        file: args.file.clone(),
+        train_item: args.object.train_item.clone(),
+        shape: args.program.shape.clone(),
+        net: args.program.net.clone(),
+        batch: None,
+        epochs: None,
+        seed: None,
+        with: args.object.with.clone(),
+        set: args.program.set.clone(),
+        target: args.target.clone(),
+    }
 }
 
 fn failure(error: ObjectError) -> Failure {

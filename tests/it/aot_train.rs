@@ -217,3 +217,60 @@ fn the_tool_compiles_trainings() {
     let ran = cnnc(&dir, &["compile", "d.cnn", "--train", "-o", "d.o", "--weights-file", "w"]);
     assert_eq!(ran.code, 2, "{}", ran.err);
 }
+
+/// Begins where the model was, prints what it computes for a picture of halves, and the loss of 30 steps on one batch.
+const DRIVER: &str = r#"
+#include <math.h>
+#include <stdio.h>
+#include "m.h"
+static _Alignas(DIGITS_ALIGN) unsigned char arena[DIGITS_ARENA_BYTES], state[DIGITS_STATE_BYTES], weights[DIGITS_WEIGHTS_BYTES];
+static _Alignas(DIGITS_ALIGN) unsigned char test[DIGITS_SELFTEST_BYTES];
+static float image[64], scores[10], images[8 * 64], labels[8], loss, norm;
+int main(void)
+{
+    if (digits_selftest(test) != DIGITS_OK) return 1;
+    if (digits_init(state) || digits_pack(state, weights)) return 2;
+    for (int i = 0; i < 64; i++) image[i] = 0.5f;
+    if (digits_forward(weights, image, scores, arena)) return 3;
+    for (int i = 0; i < 10; i++) printf("%.9g\n", scores[i]);
+    for (int i = 0; i < 8 * 64; i++) images[i] = (float)(i * 37 % 101) / 101;
+    for (int i = 0; i < 8; i++) labels[i] = (float)i;
+    for (int i = 0; i < 30; i++) {
+        if (digits_step(state, images, labels, 0.05f, &loss, &norm, arena)) return 4;
+        printf("%.9g\n", loss);
+    }
+    return 0;
+}
+"#;
+
+#[test]
+fn a_model_of_another_tool_is_compiled_to_be_trained() {
+    let dir = scratch("aot-train-onnx");
+    let model = root().join("tests/files/onnx/models/digits.onnx").display().to_string();
+    let item = "train Digits { data digits  loss cross_entropy(out, label)  optimizer sgd  batch 32 }";
+    std::fs::write(dir.join("item.cnn"), item).expect("a scratch folder");
+    let call = ["compile", &model, "--train", "-o", "m.o", "-o", "m.h", "--target", "x86-64-v2,native"];
+    let none = cnnc(&dir, &call);
+    assert!(none.code == 2 && none.err.contains("`--train-item FILE.cnn`"), "{none:?}");
+    let alone = cnnc(&dir, &["compile", &model, "--train-item", "item.cnn", "-o", "m.o"]);
+    assert_eq!(alone.code, 2, "{alone:?}");
+    let made = cnnc(&dir, &[&call[..], &["--train-item", "item.cnn", "--with", "batch=8"]].concat());
+    assert_eq!((made.code, made.err.as_str()), (0, ""));
+    let mut x = Vec::new();
+    cnnc::formats::npy::write(&mut x, &[1, 1, 8, 8], &[0.5; 64]).expect("a vector takes everything");
+    std::fs::write(dir.join("x.npy"), x).expect("a scratch folder");
+    let ran = cnnc(&dir, &["run", &model, "-i", "x.npy", "-o", "y.npy"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let Some(cc) = cc("a model that is trained in C") else { return };
+    std::fs::write(dir.join("main.c"), DRIVER).expect("a scratch folder");
+    let flags = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-o", "main", "main.c", "m.o", "-lm"];
+    done(Command::new(cc).current_dir(&dir).args(flags));
+    let said = String::from_utf8(done(Command::new(dir.join("main")).current_dir(&dir))).expect("text");
+    let numbers: Vec<f32> = said.lines().map(|l| l.parse().expect("a number")).collect();
+    let file = std::fs::read(dir.join("y.npy")).expect("it was written");
+    let y = cnnc::formats::npy::read(&mut file.as_slice(), 10).expect("an array");
+    // `run` folds batch normalisation when it imports, the object when it packs.
+    let near = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-5;
+    assert!(y.data.len() == 10 && numbers.iter().zip(&y.data).all(near), "{numbers:?} {:?}", y.data);
+    assert!(numbers[39] < 0.5 * numbers[10], "{numbers:?}");
+}

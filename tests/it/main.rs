@@ -18,6 +18,7 @@ mod grads_nets;
 mod hostile;
 mod messages;
 mod onnx;
+mod onnx_chosen;
 mod onnx_cli;
 mod onnx_export;
 mod onnx_hostile;

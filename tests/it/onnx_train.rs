@@ -39,9 +39,9 @@ fn a_model_is_trained_measured_and_run() {
     let model = digits();
     let untrained = cnnc(&folder, &["weights", &model, "-o", "first.npz"]);
     assert_eq!(untrained.code, 0, "{untrained:?}");
-    let before = cnnc(&folder, &["eval", &model, "--train", "item.cnn", "-w", "first.npz"]);
+    let before = cnnc(&folder, &["eval", &model, "--train-item", "item.cnn", "-w", "first.npz"]);
     assert!(before.code == 0 && accuracy(&before.out) < 50.0, "{before:?}");
-    let call = ["train", &model, "--train", "item.cnn", "--threads", "1"];
+    let call = ["train", &model, "--train-item", "item.cnn", "--threads", "1"];
     let trained = cnnc(&folder, &call);
     assert!(trained.code == 0 && accuracy(&trained.out) > 93.0, "{trained:?}");
     // The first batches begin at the model's weights: the file's, not the seed's.
@@ -50,7 +50,7 @@ fn a_model_is_trained_measured_and_run() {
     for threads in ["1", "2"] {
         let again = cnnc(
             &folder,
-            &["eval", &model, "--train", "item.cnn", "-w", "Digits.train", "--threads", threads],
+            &["eval", &model, "--train-item", "item.cnn", "-w", "Digits.train", "--threads", threads],
         );
         assert!(again.code == 0 && accuracy(&again.out) == accuracy(&trained.out), "{again:?}");
     }
@@ -75,7 +75,7 @@ fn settings_come_from_a_file_or_the_command_line() {
     std::fs::write(folder.join("item.cnn"), ITEM).expect("a folder to write to");
     let model = digits();
     let none = cnnc(&folder, &["train", &model]);
-    assert!(none.code == 2 && none.err.contains("`--train FILE.cnn`"), "{none:?}");
+    assert!(none.code == 2 && none.err.contains("`--train-item FILE.cnn`"), "{none:?}");
     let loss = "loss=cross_entropy(Gemm_of_nothing, label)";
     let unknown = cnnc(&folder, &["train", &model, "--with", "data=digits", "--with", loss]);
     assert!(
@@ -85,6 +85,7 @@ fn settings_come_from_a_file_or_the_command_line() {
     let loss = "loss=cross_entropy(out, label)";
     let given = cnnc(&folder, &["train", &model, "--with", "data=digits", "--with", loss, "--epochs", "1"]);
     assert!(given.code == 0 && given.out.contains("digits.train"), "{given:?}");
+    // The older word for it.
     let program = cnnc(&folder, &["train", "item.cnn", "--train", "item.cnn"]);
     assert!(program.code == 2 && program.err.contains("for ONNX models"), "{program:?}");
 }

@@ -203,3 +203,24 @@ fn results_of_an_older_training_do_not_stay() {
     assert_eq!(read(&folder.join("notes.txt")), b"mine");
     std::fs::remove_dir_all(&folder).expect("removed");
 }
+
+#[test]
+fn one_folder_is_for_one_training_at_a_time() {
+    let out = folder("locked");
+    let train = || {
+        let mut command = cnnc();
+        command.args(["train", "examples/digits.cnn", "--epochs", "1", "--fresh", "-o"]).arg(&out);
+        command.output().expect("runs")
+    };
+    let lock = std::fs::File::create(out.join(".lock")).expect("a file");
+    lock.lock().expect("a lock");
+    let second = train();
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert_eq!(second.status.code(), Some(2), "{said}");
+    let named = out.display().to_string();
+    assert!(said.contains("another training runs in") && said.contains(&named), "{said}");
+    assert!(!out.join("history.csv").exists(), "the second training changed the folder of the first");
+    drop(lock);
+    done(&train());
+    let _ = std::fs::remove_dir_all(&out);
+}

@@ -13,8 +13,8 @@ pub(crate) struct Tuning {
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
     /// For an ONNX model, the file with the `train` item; without it the settings of `--with` are the item.
-    #[arg(long, value_name = "FILE.cnn")]
-    pub(crate) train: Option<PathBuf>,
+    #[arg(long, visible_alias = "train", value_name = "FILE.cnn")]
+    pub(crate) train_item: Option<PathBuf>,
     /// Extents of an input of an ONNX model, where they are free: `--shape x=1x3x224x224`; the first is the batch, which the
     /// `train` item says. May be repeated.
     #[arg(long, value_name = "[NAME=]EXTENTS", value_parser = shape)]

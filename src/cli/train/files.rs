@@ -2,8 +2,10 @@
 //! `confusion.csv`; `kernels.png`, the first convolution's; and `checkpoints/`.
 //!
 //! The weights appear at the end. A folder without them, but with checkpoints, is that of a training that was interrupted: it
-//! is gone on with by `--resume`, and given up by `--fresh`.
+//! is gone on with by `--resume`, and given up by `--fresh`. While a training runs it holds a lock on `.lock`, which the system
+//! takes away however the process ends; the file stays.
 
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use super::history::{self, History};
@@ -16,13 +18,16 @@ use crate::trainer::{Measured, Trainer, checkpoint};
 /// The files of one training.
 pub(super) struct Folder {
     path: PathBuf,
+    /// Held as long as the training runs.
+    _lock: Option<File>,
 }
 
 impl Folder {
     pub(super) fn of(args: &Train, trainer: &Trainer) -> Result<Self, Failure> {
         let path = args.output.clone().unwrap_or_else(|| PathBuf::from(format!("{}.train", trainer.name())));
         std::fs::create_dir_all(&path).map_err(|e| Failure::io(path.display(), &e))?;
-        Ok(Self { path })
+        let lock = locked(&path)?;
+        Ok(Self { path, _lock: lock })
     }
 
     pub(super) fn weights(&self) -> PathBuf {
@@ -108,6 +113,25 @@ impl Folder {
             crate::cli::pictures::save(&mosaic.picture, &self.path.join("kernels.png"))?;
         }
         trainer.write_weights(&self.weights()).map_err(|e| failure(e, None, out))
+    }
+}
+
+/// The lock of a training on its folder; `None` where the file system has no locks.
+///
+/// # Errors
+/// Exit code 2 when another training holds it.
+fn locked(folder: &Path) -> Result<Option<File>, Failure> {
+    let path = folder.join(".lock");
+    let failed = |e: &std::io::Error| Failure::io(path.display(), e);
+    let file = File::options().create(true).append(true).open(&path).map_err(|e| failed(&e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Err(Failure::Unusable(format!(
+            "another training runs in {}: wait until it ends, or name another folder with --output",
+            folder.display()
+        ))),
+        Err(TryLockError::Error(e)) if e.kind() == std::io::ErrorKind::Unsupported => Ok(None),
+        Err(TryLockError::Error(e)) => Err(failed(&e)),
     }
 }
 

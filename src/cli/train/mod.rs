@@ -15,7 +15,7 @@ use super::check;
 use super::out::{Failure, Out};
 use crate::data::{DataError, Places};
 use crate::session::retune::{Retuned, retune};
-use crate::session::{CompileError, Compiler, report};
+use crate::session::{Checked, CompileError, Compiler, report};
 use crate::support::diag::Diagnostic;
 use crate::support::span::Sources;
 use crate::trainer::{Control, Event, Measured, TrainError, Trainer};
@@ -75,6 +75,26 @@ pub(super) fn run(args: &Train, out: Out) -> Result<(), Failure> {
 
 /// Checks the program with its settings changed, reads data, compiles.
 fn open(tuning: &Tuning, more: &[(String, String)], out: Out) -> Result<Trainer, Failure> {
+    opened(tuning, more, out).map(|(trainer, _, _)| trainer)
+}
+
+/// A training that is to be compiled ahead of time, and the program checked for runs on `batch` samples.
+///
+/// # Errors
+/// As `cnnc train`'s.
+pub(super) fn ahead(tuning: &Tuning, batch: usize, out: Out) -> Result<(Trainer, Checked), Failure> {
+    let (trainer, subject, text) = opened(tuning, &[], out)?;
+    let compiler = Compiler::new(check::tuned(tuning)?.batch(batch));
+    let checked = subject.check(&compiler, &text, tuning, None)?;
+    Ok((trainer, checked))
+}
+
+/// The training, what it is about, and the text of its item with the settings that were changed.
+fn opened(
+    tuning: &Tuning,
+    more: &[(String, String)],
+    out: Out,
+) -> Result<(Trainer, Subject, String), Failure> {
     let subject = Subject::read(tuning)?;
     let mut settings = more.to_vec();
     for (key, value) in [("batch", tuning.batch), ("epochs", tuning.epochs), ("seed", tuning.seed)] {
@@ -113,7 +133,7 @@ fn open(tuning: &Tuning, more: &[(String, String)], out: Out) -> Result<Trainer,
     let trainer = Trainer::new(&compiler, &checked, net, &places(&subject.file))
         .map_err(|e| failure(e, Some(&checked.sources), out))?;
     check::say_tuned(trainer.step_model(), out);
-    Ok(trainer)
+    Ok((trainer, subject, text))
 }
 
 /// Where data are looked for: paths beside the program; fetched sets in CNNC_DATA or the user's data folder.

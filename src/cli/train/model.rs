@@ -1,4 +1,4 @@
-//! `cnnc train model.onnx`: the network is the model's, the `train` item is in a file of its own (`--train`) or made of `--with`.
+//! `cnnc train model.onnx`: the network is the model's, the `train` item is in a file of its own (`--train-item`) or made of `--with`.
 
 use std::path::{Path, PathBuf};
 
@@ -31,9 +31,9 @@ impl Subject {
         let path = &tuning.file;
         let shown = path.display();
         if !check::is_model(path) {
-            if tuning.train.is_some() || !tuning.shape.is_empty() {
+            if tuning.train_item.is_some() || !tuning.shape.is_empty() {
                 let message = format!(
-                    "`--train` and `--shape` are for ONNX models; {shown} has its own `train` item and inputs"
+                    "`--train-item` and `--shape` are for ONNX models; {shown} has its own `train` item and inputs"
                 );
                 return Err(Failure::Unusable(message));
             }
@@ -41,13 +41,13 @@ impl Subject {
             return Ok(Self { model: None, file: path.clone(), name, text: source::text(path)? });
         }
         let model = Some(source::model(path)?);
-        if let Some(item) = &tuning.train {
+        if let Some(item) = &tuning.train_item {
             let name = source::name(item, None);
             return Ok(Self { model, file: item.clone(), name, text: source::text(item)? });
         }
         if tuning.with.is_empty() {
             return Err(Failure::Unusable(format!(
-                "{shown} is an ONNX model, which has no `train` item: give one, `--train FILE.cnn`, or its settings, \
+                "{shown} is an ONNX model, which has no `train` item: give one, `--train-item FILE.cnn`, or its settings, \
                  `--with data=digits --with 'loss=cross_entropy(out, label)'`"
             )));
         }

@@ -17,7 +17,7 @@ pub(super) fn import(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Option<
 }
 
 /// `Ok` where so many pairs are compared at most.
-fn bounded(extents: &[usize], what: &str) -> Result<(), String> {
+pub(super) fn bounded(extents: &[usize], what: &str) -> Result<(), String> {
     let all = extents.iter().try_fold(1usize, |p, d| p.checked_mul(*d));
     match all.filter(|n| *n <= CHOICES_MAX) {
         Some(_) => Ok(()),

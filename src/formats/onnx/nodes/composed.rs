@@ -20,14 +20,12 @@ pub(super) fn import(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Option<
     let mut b = Build { cx };
     let result = match at.node.op_type.as_str() {
         "GatherElements" => b.gather_elements(at, x),
-        "GatherND" => b.gather_nd(at, x),
         "Trilu" => b.trilu(at, x),
         "Shrink" => b.shrink(at, x),
         "Hardmax" => b.hardmax(at, x),
         "OneHot" => b.one_hot(at, x),
         "CumSum" => b.cumulative_sum(at, x),
         "IsInf" => b.is_inf(at, x),
-        "Einsum" => b.einsum(at, x),
         _ => return None,
     };
     Some(result.map(|v| vec![v]))
@@ -108,7 +106,7 @@ impl Build<'_> {
     }
 
     /// Where along a new last axis of `extent` the index is the place.
-    fn places(&mut self, indices: &Value, extent: usize) -> Result<Value, String> {
+    pub(super) fn places(&mut self, indices: &Value, extent: usize) -> Result<Value, String> {
         let wide = self.unsqueezed(indices, indices.dims().len())?;
         self.call("Equal", &[&wide, &list(0..extent)], Vec::new())
     }
@@ -141,42 +139,6 @@ impl Build<'_> {
         let chosen = self.call("Where", &[&here, &from, &number(0.0)], Vec::new())?;
         let sum = self.call("ReduceSum", &[&chosen, &list([rank])], vec![int("keepdims", 0)])?;
         Ok(typed(sum, data.elem()))
-    }
-
-    /// Whole parts by known indices of several axes at once.
-    fn gather_nd(&mut self, at: &At<'_>, x: Operands<'_>) -> Result<Value, String> {
-        let data = need(x, 0)?;
-        let indices = need(x, 1)?.known("which elements are gathered")?;
-        let depth = *indices.dims.last().ok_or("indices without a dimension")?;
-        let dims = data.dims().to_vec();
-        let batch = usize::try_from(at.int("batch_dims", 0)?).unwrap_or(usize::MAX);
-        let fits =
-            batch < indices.dims.len() && batch <= dims.len() && indices.dims[..batch] == dims[..batch];
-        if !fits || depth > dims.len() - batch || depth == 0 {
-            return Err(format!("indices of extents {:?} into {dims:?}", indices.dims));
-        }
-        let each = indices.dims[batch..indices.dims.len() - 1].iter().product::<usize>().max(1);
-        let mut table = Vec::new();
-        for (r, row) in indices.integers().chunks(depth).enumerate() {
-            // Rows of one part of the batch index into that part.
-            let mut place = (r / each) as i64;
-            for (i, d) in row.iter().zip(&dims[batch..]) {
-                let i = if *i < 0 { i + *d as i64 } else { *i };
-                if !(0..*d as i64).contains(&i) {
-                    return Err(format!("an index {row:?} beyond {dims:?}"));
-                }
-                place = place * *d as i64 + i;
-            }
-            table.push(place);
-        }
-        let depth = depth + batch;
-        let mut flat = vec![dims[..depth].iter().product()];
-        flat.extend(&dims[depth..]);
-        let flat = self.reshaped(data, &flat)?;
-        let picked = self.call("Gather", &[&flat, &Value::Host(Host::ints(table))], vec![int("axis", 0)])?;
-        let to: Vec<usize> =
-            indices.dims[..indices.dims.len() - 1].iter().chain(&dims[depth..]).copied().collect();
-        self.reshaped(&picked, &to)
     }
 
     /// The part of the last two axes at or above (below) a diagonal.
@@ -298,98 +260,6 @@ impl Build<'_> {
             (false, false) => self.call("And", &[&up, &down], Vec::new()),
         }
     }
-
-    /// Sums of products of one or two tensors, as a product of matrices.
-    fn einsum(&mut self, at: &At<'_>, x: Operands<'_>) -> Result<Value, String> {
-        let text: String = at.text("equation", "")?.chars().filter(|c| !c.is_whitespace()).collect();
-        let refused = || format!("the equation `{text}`");
-        let (left, out) = match text.split_once("->") {
-            Some((left, out)) => (left.to_owned(), Some(out.to_owned())),
-            None => (text.clone(), None),
-        };
-        let terms: Vec<Vec<char>> = left.split(',').map(|t| t.chars().collect()).collect();
-        let out: Vec<char> = out.map_or_else(|| implied(&terms), |o| o.chars().collect());
-        let distinct =
-            |t: &[char]| t.iter().enumerate().all(|(i, c)| c.is_alphabetic() && !t[..i].contains(c));
-        if terms.len() != x.len() || !terms.iter().chain([&out]).all(|t| distinct(t)) {
-            return Err(refused());
-        }
-        let known = |c: &char| terms.iter().any(|t| t.contains(c));
-        if !out.iter().all(known) {
-            return Err(refused());
-        }
-        for (i, term) in terms.iter().enumerate() {
-            if need(x, i)?.dims().len() != term.len() {
-                return Err(refused());
-            }
-        }
-        // What occurs in one term alone and not in the result is summed first.
-        let mut parts: Vec<(Vec<char>, Value)> = Vec::new();
-        for (i, term) in terms.iter().enumerate() {
-            let needed =
-                |c: &char| out.contains(c) || terms.iter().enumerate().any(|(j, t)| j != i && t.contains(c));
-            let gone: Vec<usize> = (0..term.len()).filter(|p| !needed(&term[*p])).collect();
-            let mut value = need(x, i)?.clone();
-            if !gone.is_empty() {
-                value = self.call("ReduceSum", &[&value, &list(gone)], vec![int("keepdims", 0)])?;
-            }
-            parts.push((term.iter().copied().filter(|c| needed(c)).collect(), value));
-        }
-        let (labels, value) = match &parts[..] {
-            [one] => one.clone(),
-            [a, b] => self.product(a, b, &out).map_err(|e| format!("{}: {e}", refused()))?,
-            _ => return Err(format!("{} has more than two terms", refused())),
-        };
-        let place = |c: &char| labels.iter().position(|l| l == c);
-        let order: Vec<usize> = out.iter().filter_map(place).collect();
-        if order.len() != labels.len() {
-            return Err(refused());
-        }
-        self.transposed(&value, &order)
-    }
-
-    /// Two terms multiplied and summed over what `out` lacks; the result's labels.
-    fn product(
-        &mut self,
-        a: &(Vec<char>, Value),
-        b: &(Vec<char>, Value),
-        out: &[char],
-    ) -> Result<(Vec<char>, Value), String> {
-        let both = |c: &char| a.0.contains(c) && b.0.contains(c);
-        let batch: Vec<char> = out.iter().copied().filter(both).collect();
-        let sum: Vec<char> = a.0.iter().copied().filter(|c| both(c) && !out.contains(c)).collect();
-        let left: Vec<char> = a.0.iter().copied().filter(|c| !both(c)).collect();
-        let right: Vec<char> = b.0.iter().copied().filter(|c| !both(c)).collect();
-        let extent = |of: &(Vec<char>, Value), c: &char| {
-            of.0.iter().position(|l| l == c).map_or(1, |p| of.1.dims()[p])
-        };
-        if a.0.iter().any(|c| both(c) && extent(a, c) != extent(b, c)) {
-            return Err(format!("extents {:?} and {:?}", a.1.dims(), b.1.dims()));
-        }
-        let size = |of: &(Vec<char>, Value), labels: &[char]| labels.iter().map(|c| extent(of, c)).product();
-        let arranged = |build: &mut Self, of: &(Vec<char>, Value), groups: [&[char]; 3]| {
-            let order: Vec<usize> =
-                groups.concat().iter().filter_map(|c| of.0.iter().position(|l| l == c)).collect();
-            let turned = build.transposed(&of.1, &order)?;
-            build.reshaped(&turned, &groups.map(|g| size(of, g)))
-        };
-        let x = arranged(self, a, [&batch, &left, &sum])?;
-        let y = arranged(self, b, [&batch, &sum, &right])?;
-        let product = self.call("MatMul", &[&x, &y], Vec::new())?;
-        let labels: Vec<char> = batch.iter().chain(&left).chain(&right).copied().collect();
-        let dims: Vec<usize> =
-            labels.iter().map(|c| if a.0.contains(c) { extent(a, c) } else { extent(b, c) }).collect();
-        Ok((labels, self.reshaped(&product, &dims)?))
-    }
-}
-
-/// An equation without a result means the labels that occur once, in the order of the alphabet.
-fn implied(terms: &[Vec<char>]) -> Vec<char> {
-    let all: Vec<char> = terms.concat();
-    let mut once: Vec<char> =
-        all.iter().copied().filter(|c| all.iter().filter(|d| *d == c).count() == 1).collect();
-    once.sort_unstable();
-    once
 }
 
 /// The value with another arithmetic.

@@ -6,6 +6,9 @@ mod chosen;
 mod composed;
 mod constant;
 mod conv;
+mod deform;
+mod einsum;
+mod gather;
 mod layout;
 mod linear;
 mod loss;
@@ -15,9 +18,11 @@ mod pool;
 mod quantize;
 mod reduce;
 mod resize;
+mod rotary;
 mod sample;
 mod scatter;
 mod shape;
+mod spectrum;
 mod trig;
 mod unary;
 
@@ -56,6 +61,11 @@ pub(super) fn import(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Results
         .or_else(|| layout::import(cx, at, x))
         .or_else(|| quantize::import(cx, at, x))
         .or_else(|| composed::import(cx, at, x))
+        .or_else(|| gather::import(cx, at, x))
+        .or_else(|| einsum::import(cx, at, x))
+        .or_else(|| deform::import(cx, at, x))
+        .or_else(|| rotary::import(cx, at, x))
+        .or_else(|| spectrum::import(cx, at, x))
         .or_else(|| sample::import(cx, at, x))
         .or_else(|| trig::import(cx, at, x))
         .or_else(|| scatter::import(cx, at, x))

@@ -53,7 +53,7 @@ fn resize(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Result<Value, Stri
     let how = How {
         mode: at.text("mode", "nearest")?,
         coords: if old { "asymmetric" } else { at.text("coordinate_transformation_mode", "half_pixel")? },
-        nearest: if old { "floor" } else { at.text("nearest_mode", "round_prefer_floor")? },
+        nearest: if old { "simple" } else { at.text("nearest_mode", "round_prefer_floor")? },
         cubic: f64::from(at.float("cubic_coeff_a", -0.75)?),
         exclude: at.flag("exclude_outside", false)?,
         antialias: at.flag("antialias", false)?,
@@ -224,6 +224,9 @@ fn named(
         }
         ("half_pixel", "nearest", "round_prefer_floor") => Coords::HalfPixel,
         ("asymmetric", "nearest", "floor") => Coords::Asymmetric,
+        ("asymmetric", "nearest", "simple") if changed.iter().all(|a| axes[*a].scale >= 1.0) => {
+            Coords::Asymmetric
+        }
         _ => return Ok(None),
     };
     let mut size = ty.grid_dims().to_vec();
@@ -284,10 +287,14 @@ fn nearest(axis: &Axis, o: usize, how: &How<'_>) -> Result<usize, String> {
     let s = match how.coords {
         "asymmetric" => f64::from(k / scale),
         "half_pixel" => f64::from((k + 0.5) / scale - 0.5),
+        "pytorch_half_pixel" if axis.out > 1 => f64::from((k + 0.5) / scale - 0.5),
         "tf_half_pixel_for_nn" => f64::from((k + 0.5) / scale),
         _ => position(axis, o, how)?,
     };
     let at = match how.nearest {
+        // Before operator set 11 the standard said nothing, but its test did: up the element before, down the one after.
+        "simple" if axis.scale < 1.0 => s.ceil(),
+        "simple" => s.floor(),
         "round_prefer_floor" => (s - 0.5).ceil(),
         "round_prefer_ceil" => (s + 0.5).floor(),
         "floor" => s.floor(),

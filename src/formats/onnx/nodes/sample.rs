@@ -44,13 +44,24 @@ enum Outside {
 
 /// How positions along one axis become weights.
 #[derive(Clone, Copy, Debug)]
-struct How {
+pub(super) struct How {
     mode: Mode,
     outside: Outside,
     corners: bool,
 }
 
+/// `Ok` where samples of such data stay within what a layer of a network may take.
+fn bounded(dims: &[usize], samples: usize, how: How) -> Result<(), String> {
+    let grown: Vec<usize> = dims[2..].iter().map(|d| d + 2 * how.beyond() as usize).collect();
+    let row = grown[1..].iter().product::<usize>().checked_mul(dims[1]).map(|r| r.max(grown[0]));
+    let all = row.and_then(|r| r.checked_mul(samples)?.checked_mul(dims[0])).filter(|all| *all <= SUMS_MAX);
+    all.map(|_| ()).ok_or_else(|| "samples of more elements than is sensible".into())
+}
+
 impl How {
+    /// Linear, with zeros outside.
+    pub(super) const LINEAR: Self = Self { mode: Mode::Linear, outside: Outside::Zeros, corners: true };
+
     fn of(at: &At<'_>) -> Result<Self, String> {
         let mode = match at.text("mode", if at.opset < 20 { "bilinear" } else { "linear" })? {
             "nearest" => Mode::Nearest,
@@ -96,16 +107,16 @@ impl How {
 }
 
 impl Build<'_> {
-    fn bin(&mut self, op: &str, a: &Value, b: &Value) -> Result<Value, String> {
+    pub(super) fn bin(&mut self, op: &str, a: &Value, b: &Value) -> Result<Value, String> {
         self.call(op, &[a, b], Vec::new())
     }
 
-    fn un(&mut self, op: &str, a: &Value) -> Result<Value, String> {
+    pub(super) fn un(&mut self, op: &str, a: &Value) -> Result<Value, String> {
         self.call(op, &[a], Vec::new())
     }
 
     /// `a * x + b`
-    fn line(&mut self, x: &Value, a: f64, b: f64) -> Result<Value, String> {
+    pub(super) fn line(&mut self, x: &Value, a: f64, b: f64) -> Result<Value, String> {
         let x = self.bin("Mul", x, &number(a))?;
         self.bin("Add", &x, &number(b))
     }
@@ -123,18 +134,45 @@ impl Build<'_> {
         if !fits {
             return Err(format!("a grid of extents {places:?} for {dims:?}"));
         }
-        let (n, c, samples) = (dims[0], dims[1], places[1..=rank].iter().product::<usize>());
+        let samples = places[1..=rank].iter().product::<usize>();
+        bounded(&dims, samples, how)?;
+        let grid = self.reshaped(grid, &[dims[0], samples, rank])?;
+        // Coordinates are listed from the last axis on.
+        let mut positions = Vec::new();
+        for (i, n) in dims[2..].iter().enumerate() {
+            let column = (rank - 1 - i) as i64;
+            let ends = [column, column + 1].map(|i| Value::Host(Host::ints([i])));
+            let x = self.call("Slice", &[&grid, &ends[0], &ends[1], &list([2])], Vec::new())?;
+            let n = *n as f64;
+            positions.push(match how.corners {
+                true => self.line(&x, (n - 1.0) / 2.0, (n - 1.0) / 2.0)?,
+                false => self.line(&x, n / 2.0, (n - 1.0) / 2.0)?,
+            });
+        }
+        let sums = self.sampled(data, &positions, samples, how)?;
+        let to: Vec<usize> = dims[..2].iter().chain(&places[1..=rank]).copied().collect();
+        let y = self.reshaped(&sums, &to)?;
+        Ok(typed(y, data.elem()))
+    }
+
+    /// `[n, c, samples]` of data `[n, c, grid…]` at positions `[n, samples, 1]` on each axis, counted in elements.
+    pub(super) fn sampled(
+        &mut self,
+        data: &Value,
+        positions: &[Value],
+        samples: usize,
+        how: How,
+    ) -> Result<Value, String> {
+        let dims = data.dims().to_vec();
+        let (n, c, rank) = (dims[0], dims[1], positions.len());
+        bounded(&dims, samples, how)?;
         let grown: Vec<usize> = dims[2..].iter().map(|d| d + 2 * how.beyond() as usize).collect();
-        let row = grown[1..].iter().product::<usize>().checked_mul(c).map(|r| r.max(grown[0]));
-        let all = row.and_then(|r| r.checked_mul(samples)?.checked_mul(n)).filter(|all| *all <= SUMS_MAX);
-        all.ok_or("samples of more elements than is sensible")?;
-        let grid = self.reshaped(grid, &[n, samples, rank])?;
-        // The first axis: one product of matrices. Coordinates are listed from the last axis on.
+        // The first axis: one product of matrices.
         let mut sums = self.extended(data, how)?;
         let order: Vec<usize> = [0, 2, 1].into_iter().chain(3..rank + 2).collect();
         sums = self.transposed(&sums, &order)?;
         sums = self.reshaped(&sums, &[n, grown[0], c * grown[1..].iter().product::<usize>()])?;
-        let weights = self.weights(&grid, rank - 1, dims[2], how)?;
+        let weights = self.weights(&positions[0], dims[2], how)?;
         sums = self.bin("MatMul", &weights, &sums)?;
         // Each further one: a product of each sample's sums with its weights.
         for axis in 1..rank {
@@ -148,15 +186,12 @@ impl Build<'_> {
                 sums = self.transposed(&sums, &[0, 1, 3, 2])?;
                 sums = self.reshaped(&sums, &[n * samples, c * rest, grown[axis]])?;
             }
-            let weights = self.weights(&grid, rank - 1 - axis, dims[axis + 2], how)?;
+            let weights = self.weights(&positions[axis], dims[axis + 2], how)?;
             let weights = self.reshaped(&weights, &[n * samples, grown[axis], 1])?;
             sums = self.bin("MatMul", &sums, &weights)?;
         }
         let sums = self.reshaped(&sums, &[n, samples, c])?;
-        let sums = self.transposed(&sums, &[0, 2, 1])?;
-        let to: Vec<usize> = [n, c].into_iter().chain(places[1..=rank].iter().copied()).collect();
-        let y = self.reshaped(&sums, &to)?;
-        Ok(typed(y, data.elem()))
+        self.transposed(&sums, &[0, 2, 1])
     }
 
     /// The data with the elements beyond its ends that kernels reach.
@@ -174,17 +209,9 @@ impl Build<'_> {
         Ok(data)
     }
 
-    /// For each sample the weights `[n, sample, element]` along an axis of `extent`, whose coordinates are column `column`.
-    fn weights(&mut self, grid: &Value, column: usize, extent: usize, how: How) -> Result<Value, String> {
-        let column = column as i64;
-        let ends = [column, column + 1].map(|i| Value::Host(Host::ints([i])));
-        let x = self.call("Slice", &[grid, &ends[0], &ends[1], &list([2])], Vec::new())?;
-        let n = extent as f64;
-        let x = match how.corners {
-            true => self.line(&x, (n - 1.0) / 2.0, (n - 1.0) / 2.0)?,
-            false => self.line(&x, n / 2.0, (n - 1.0) / 2.0)?,
-        };
-        let x = if how.mode == Mode::Nearest { self.un("Round", &x)? } else { x };
+    /// For each sample the weights `[n, sample, element]` along an axis of `extent`.
+    fn weights(&mut self, x: &Value, extent: usize, how: How) -> Result<Value, String> {
+        let x = if how.mode == Mode::Nearest { self.un("Round", x)? } else { x.clone() };
         let x = self.held(&x, extent, how)?;
         let reach = -how.beyond()..extent as i64 + how.beyond();
         let elements = Host::new(vec![reach.clone().count()], Elem::Float, reach.map(|i| i as f64).collect());

@@ -272,8 +272,10 @@ fn split(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Results {
 
 fn gather(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Result<Value, String> {
     let a = axis(at.int("axis", 0)?, need(x, 0)?.dims().len())?;
+    let Value::Host(indices) = opt(x, 1).ok_or("the indices are missing")? else {
+        return super::gather::computed(cx, at, x);
+    };
     let v = cx.val(need(x, 0)?)?;
-    let indices = opt(x, 1).ok_or("the indices are missing")?.known("which elements are gathered")?;
     let n = v.dims[a] as i64;
     let place = |i: &i64| usize::try_from(if *i < 0 { i + n } else { *i }).ok().filter(|i| *i < v.dims[a]);
     let list = indices.integers();
