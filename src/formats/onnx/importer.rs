@@ -18,6 +18,7 @@ use crate::graph::{Def, Graph, ValueId};
 use crate::ops::Op;
 use crate::ops::arrange::{Arrange, Pick};
 use crate::ops::init::{Init, Stored};
+use crate::ops::reshape::Reshape;
 use crate::tensor::array::{Array, for_each_index};
 use crate::tensor::ty::TensorTy;
 
@@ -424,6 +425,28 @@ impl Importer {
         name
     }
 
+    /// An activation without the grid axes of extent 1 that the file left out, its other axes as the file orders them: text in a row,
+    /// classes last.
+    fn squeezed(&mut self, v: &Val) -> Result<Option<Val>, String> {
+        let ty = self.graph.value(v.id).ty.clone();
+        let axes: Option<Vec<usize>> = v.axes.iter().copied().collect();
+        let Some(axes) = axes.filter(|a| ty.is_activation() && a.starts_with(&[0]) && a.contains(&1)) else {
+            return Ok(None);
+        };
+        let kept: Vec<usize> = (0..ty.dims().len()).filter(|d| axes.contains(d)).collect();
+        if grid_names(kept.len()).is_none()
+            || (0..ty.dims().len()).any(|d| !kept.contains(&d) && ty.dims()[d] > 1)
+        {
+            return Ok(None);
+        }
+        let extents: Vec<usize> = kept.iter().map(|d| ty.dims()[*d]).collect();
+        let to = activation(&extents)?;
+        let op = if kept.len() == 2 { Reshape { to: None } } else { Reshape::to(&to) };
+        let id = self.op(op, &[v.id])?;
+        let places = axes.iter().map(|a| kept.iter().position(|k| k == a)).collect();
+        Ok(Some(Val { id, axes: places, ..v.clone() }))
+    }
+
     /// Declares an output.
     fn output(&mut self, name: &str, value: &Value) -> Result<(), OnnxError> {
         let wrong = |reason: String| OnnxError::malformed(format!("the output `{}`: {reason}", cut(name)));
@@ -431,6 +454,8 @@ impl Importer {
         let v = self.val(value).map_err(wrong)?;
         let whole = self.graph.value(v.id).ty.dims().len() == v.rank() && v.axes.iter().all(Option::is_some);
         let v = if whole {
+            v
+        } else if let Some(v) = self.squeezed(&v).map_err(wrong)? {
             v
         } else {
             let is_act = self.graph.value(v.id).ty.is_activation() && grid_names(v.rank()).is_some();

@@ -182,6 +182,11 @@ fn squeeze(nodes: &Nodes) -> Option<Run> {
             return None;
         }
         let layer = |i: usize| nodes.list.get(i).is_some_and(|n| n.kind == "dense" || n.kind == "conv");
+        // A sigmoid of other slopes than the language's is a product, a sum and a clip.
+        let function = |n: &Node| {
+            let number = n.form == Form::Expr && n.operands.len() == 1 && n.weights.is_empty();
+            n.kind == "unary" || n.kind == "batchnorm" || number
+        };
         let mut at = start + 1;
         for _ in 0..2 {
             if !layer(at) {
@@ -189,9 +194,7 @@ fn squeeze(nodes: &Nodes) -> Option<Run> {
             }
             at += 1;
             let mut functions = 0;
-            while nodes.list.get(at).is_some_and(|n| n.kind == "unary" || n.kind == "batchnorm")
-                && functions < 3
-            {
+            while nodes.list.get(at).is_some_and(function) && functions < 4 {
                 at += 1;
                 functions += 1;
             }
