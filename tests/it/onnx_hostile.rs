@@ -267,3 +267,78 @@ fn operations_said_by_others_are_bounded_too() {
     let text = error(model(none, vec![number("s", &[]), number("x", &[1.0, 2.0])]));
     assert!(text.contains("(QuantizeLinear)"), "{text}");
 }
+
+#[test]
+fn tables_that_operations_ask_for_are_bounded() {
+    let take = |op: &str, operands: &[&str], inits: Vec<Tensor>, said: &str| {
+        let start = Instant::now();
+        let text = error(model(vec![node(op, operands, &["y"])], inits));
+        assert!(start.elapsed().as_secs() < 10 && text.contains(said), "{op}: {text}");
+    };
+    let number = |name: &str, x: f32| Tensor {
+        name: name.into(),
+        data_type: 1,
+        float_data: vec![x],
+        ..Tensor::default()
+    };
+    let filled = |name: &str, dims: &[i64]| Tensor {
+        name: name.into(),
+        data_type: 1,
+        dims: dims.to_vec(),
+        raw_data: vec![0; 4 * dims.iter().product::<i64>() as usize].into(),
+        ..Tensor::default()
+    };
+    take("HannWindow", &["n"], vec![list("n", &[1 << 40])], "(HannWindow): the size is");
+    take("HannWindow", &["n"], vec![list("n", &[-1])], "(HannWindow): the size is");
+    let bands = |low: f32, high: f32| {
+        let all = [list("b", &[1000]), list("l", &[1 << 20]), list("r", &[8000])];
+        all.into_iter().chain([number("f", low), number("t", high)]).collect::<Vec<_>>()
+    };
+    take("MelWeightMatrix", &["b", "l", "r", "f", "t"], bands(0.0, 4000.0), "a table of so many numbers");
+    let mut narrow = bands(f32::NAN, f32::INFINITY);
+    narrow[1] = list("l", &[256]);
+    take("MelWeightMatrix", &["b", "l", "r", "f", "t"], narrow, "bands beyond the spectrum");
+    take("DFT", &["x"], vec![filled("x", &[1, 20_000, 1])], "a transform of 20000 to 40000 numbers");
+    take("STFT", &["x", "s"], vec![filled("x", &[1, 20_000]), list("s", &[0])], "the step is [0]");
+    take("STFT", &["x", "s"], vec![filled("x", &[1, 20_000]), list("s", &[5])], "a transform of");
+    // Three of these are within what all tables may have, many are not.
+    let windows = |count: usize| {
+        let mut nodes: Vec<Node> =
+            (0..count).map(|i| node("HannWindow", &["n"], &[format!("w{i}").as_str()])).collect();
+        let names: Vec<String> = (0..count).map(|i| format!("w{i}")).collect();
+        nodes.push(node("Sum", &names.iter().map(String::as_str).collect::<Vec<_>>(), &["y"]));
+        outcome(model(nodes, vec![list("n", &[1 << 20])]), &ImportOptions::default())
+    };
+    assert!(windows(3).is_ok());
+    assert!(windows(80).is_err_and(|e| e.contains("more entries in all than are sensible")));
+    // Offsets that ask for billions of samples.
+    let input = |name: &str, dims: &[i64]| ValueInfo {
+        name: name.into(),
+        r#type: Some(Type {
+            tensor_type: Some(TensorType {
+                elem_type: 1,
+                shape: Some(cnnc::formats::onnx::proto::Shape {
+                    dim: dims
+                        .iter()
+                        .map(|d| cnnc::formats::onnx::proto::Dim {
+                            value: Some(cnnc::formats::onnx::proto::Extent::Value(*d)),
+                        })
+                        .collect(),
+                }),
+            }),
+        }),
+    };
+    let graph = Graph {
+        node: vec![node("DeformConv", &["x", "w", "o"], &["y"])],
+        input: vec![
+            input("x", &[1, 4, 8, 8]),
+            input("w", &[4, 4, 3, 3]),
+            input("o", &[1, 18, 60_000, 60_000]),
+        ],
+        output: vec![ValueInfo { name: "y".into(), r#type: None }],
+        ..Graph::default()
+    };
+    let opset_import = vec![OperatorSet { domain: String::new(), version: 19 }];
+    let bytes = Model { ir_version: 9, graph: Some(graph), opset_import, ..Model::default() }.encode_to_vec();
+    assert!(error(bytes).contains("samples of more elements than is sensible"));
+}

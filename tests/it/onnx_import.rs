@@ -130,6 +130,22 @@ fn what_exporters_compose_becomes_words() {
     }
 }
 
+/// A row of positions with classes last is a grid with channels last; a sigmoid of another slope than the language's is part of the
+/// squeeze-excite that it ends.
+#[test]
+fn readers_of_text_are_programs() {
+    let text = both("paddleocr", "x", &[2, 3, 16, 40]);
+    for part in [
+        "block squeeze_excite(x)",
+        "|> hard_swish",
+        "|> squeeze_excite as se",
+        "|> reshape([c: 7, w: 10])",
+        ": [w: 10, c: 7]) {",
+    ] {
+        assert!(text.contains(part), "no `{part}` in\n{text}");
+    }
+}
+
 #[test]
 fn long_chains_are_cut() {
     let mut graph = cnnc::graph::Graph::new("Long");

@@ -159,6 +159,7 @@ fn graphs_as_converters_write_them() {
         ("tfmisc", &[1, 7, 9, 3]),
         ("qdq", &[1, 3, 8, 8]),
         ("tfdet", &[1, 16, 16, 3]),
+        ("paddleocr", &[2, 3, 16, 40]),
         ("kaudio", &[2, 400, 2]),
     ] {
         given(name, shape);

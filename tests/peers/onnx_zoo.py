@@ -889,6 +889,31 @@ def paddle():
     g.save("paddle", x, [1, 3, 20, 28], [y2, y3, am], [-1, 3, 20, 28])
 
 
+def paddleocr():
+    "reading text as PP-OCR does: height goes first, squeeze-excite by a hard sigmoid of slope 0.2, hard-swish written out, classes last"
+    g = G(13)
+    own = np.random.default_rng(11)
+
+    def conv(y, i, o, k, st, name):
+        w = g.w((own.standard_normal((o, i, k, k)) / np.sqrt(i * k * k)).astype(np.float32), f"{name}.w_0")
+        b = g.w(own.uniform(-0.1, 0.1, o).astype(np.float32), f"{name}.b_0")
+        return g.op("Conv", y, w, b, kernel_shape=[k, k], pads=[k // 2] * 4, strides=st)
+
+    y, c = "x", 3
+    for i, (o, st) in enumerate(((8, [2, 2]), (12, [2, 1]), (16, [2, 1]))):
+        y = conv(y, c, o, 3, st, f"stage{i}.conv")
+        gate = g.op("Clip", g.op("Add", y, g.w(np.float32(3))), g.w(np.float32(0)), g.w(np.float32(6)))
+        y = g.op("Div", g.op("Mul", y, gate), g.w(np.array([6], np.float32)))
+        p = g.op("Relu", conv(g.op("GlobalAveragePool", y), o, 4, 1, [1, 1], f"stage{i}.se.down"))
+        p = g.op("HardSigmoid", conv(p, 4, o, 1, [1, 1], f"stage{i}.se.up"), alpha=0.2, beta=0.5)
+        y, c = g.op("Mul", y, p), o
+    y = g.op("MaxPool", y, kernel_shape=[2, 2], strides=[2, 2])
+    y = g.op("Transpose", g.op("Squeeze", y, g.i64(2)), perm=[0, 2, 1])
+    y = g.op("MatMul", y, g.w(own.standard_normal((16, 7)).astype(np.float32), "head.w_0"))
+    y = g.op("Softmax", g.op("Add", y, g.w(own.standard_normal(7).astype(np.float32), "head.b_0")), axis=2)
+    g.save("paddleocr", "x", [2, 3, 16, 40], [y], [-1, 3, 16, -1])
+
+
 def tfmisc():
     "FusedBN as Mul/Add on NHWC, BiasAdd with Add, split/concat/stack, prelu shared axes, LeakyRelu, tile, expand"
     g = G()
@@ -949,7 +974,7 @@ def tfdet():
     g.save("tfdet", x, [1, 16, 16, 3], [c, q, e, ge, cs, tr, oh])
 
 
-GRAPHS = [kmobile, tfreshape, tfunet, kmbv3, tfgan, kwave, paddle, tfmisc, qdq, tfdet]
+GRAPHS = [kmobile, tfreshape, tfunet, kmbv3, tfgan, kwave, paddle, tfmisc, qdq, tfdet, paddleocr]
 
 FIXTURES = [
     ("residual", "s13d"),

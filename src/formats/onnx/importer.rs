@@ -61,6 +61,8 @@ pub(super) struct Importer {
     pub(super) pytorch: bool,
     /// The first extent that inputs were declared with, and the one that they have.
     pub(super) batch: Option<(usize, usize)>,
+    /// Whether the elements of a tensor of the file are all finite, where that was asked.
+    pub(super) finite: HashMap<Arc<str>, bool>,
     /// What a reader may want to know.
     pub(super) notes: Vec<String>,
 }
@@ -90,6 +92,7 @@ impl Source {
             training: options.training,
             pytorch: self.producer == "pytorch",
             batch: None,
+            finite: HashMap::new(),
             notes: Vec::new(),
         };
         if self.opset > OPSET_NEWEST {
@@ -296,8 +299,9 @@ impl Importer {
             return Ok(None);
         }
         if work > FOLD_SMALL {
-            let Some(left) = self.fold_left.checked_sub(work) else { return Ok(None) };
-            self.fold_left = left;
+            if !self.charge(work) {
+                return Ok(None);
+            }
         }
         let mut found: HashMap<ValueId, Array> = HashMap::new();
         evaluate(&scratch, &Known(&arrays), |id, array| {
@@ -328,13 +332,20 @@ impl Importer {
         Ok(Some(results.into_iter().enumerate().map(host).collect()))
     }
 
+    /// Takes work from what folding may cost in all; whether there was so much left.
+    pub(super) fn charge(&mut self, work: u64) -> bool {
+        let left = self.fold_left.checked_sub(work);
+        self.fold_left = left.unwrap_or(self.fold_left);
+        left.is_some()
+    }
+
     /// Whether a node is being folded: its values are exact in `f64`, and its weights are no weights.
     pub(super) fn is_scratch(&self) -> bool {
         self.scratch.is_some()
     }
 
     /// Takes entries of tables or constants from what all of them may have.
-    fn spend(&mut self, entries: usize) -> Result<(), String> {
+    pub(super) fn spend(&mut self, entries: usize) -> Result<(), String> {
         let left = self.entries_left.checked_sub(entries);
         self.entries_left = left.ok_or("tables and constants of more entries in all than are sensible")?;
         Ok(())

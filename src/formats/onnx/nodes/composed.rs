@@ -26,6 +26,7 @@ pub(super) fn import(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Option<
         "OneHot" => b.one_hot(at, x),
         "CumSum" => b.cumulative_sum(at, x),
         "IsInf" => b.is_inf(at, x),
+        "ReverseSequence" => b.reverse_sequence(at, x),
         _ => return None,
     };
     Some(result.map(|v| vec![v]))
@@ -247,6 +248,41 @@ impl Build<'_> {
         let sums = self.reshaped(&sums, &dims)?;
         let back = self.transposed(&sums, &order)?;
         Ok(typed(back, data.elem()))
+    }
+
+    /// The first elements of each part of the batch in the opposite order, so many as are said for it: what TensorFlow's converter
+    /// makes of turning an axis round.
+    fn reverse_sequence(&mut self, at: &At<'_>, x: Operands<'_>) -> Result<Value, String> {
+        let data = need(x, 0)?;
+        let dims = data.dims().to_vec();
+        let lengths = known_ints(x, 1, "the lengths")?.ok_or("the lengths are missing")?;
+        let (b, t) =
+            (axis(at.int("batch_axis", 1)?, dims.len())?, axis(at.int("time_axis", 0)?, dims.len())?);
+        let (batch, time) = (dims[b], dims[t]);
+        let places = |len: &i64| -> Option<Vec<usize>> {
+            let len = usize::try_from(*len).ok().filter(|len| *len <= time)?;
+            Some((0..len).rev().chain(len..time).collect())
+        };
+        let wrong = || format!("lengths {lengths:?} of {batch} parts of {time} elements");
+        let all = batch.checked_mul(time).filter(|n| *n <= CHOICES_MAX && lengths.len() == batch && b != t);
+        all.ok_or_else(wrong)?;
+        let first = lengths.first().and_then(places).ok_or_else(wrong)?;
+        if lengths.iter().all(|l| *l == lengths[0]) {
+            return self.call("Gather", &[data, &list(first)], vec![int("axis", t as i64)]);
+        }
+        let tables: Vec<Vec<usize>> = lengths.iter().map(places).collect::<Option<_>>().ok_or_else(wrong)?;
+        let table = tables.iter().enumerate().flat_map(|(i, row)| row.iter().map(move |p| i * time + p));
+        let order: Vec<usize> =
+            [b, t].into_iter().chain((0..dims.len()).filter(|d| *d != b && *d != t)).collect();
+        let turned = self.transposed(data, &order)?;
+        let to = turned.dims().to_vec();
+        let rows: Vec<usize> = [batch * time].into_iter().chain(to[2..].iter().copied()).collect();
+        let rows = self.reshaped(&turned, &rows)?;
+        let rows = self.call("Gather", &[&rows, &list(table)], vec![int("axis", 0)])?;
+        let y = self.reshaped(&rows, &to)?;
+        let back: Vec<usize> =
+            (0..dims.len()).map(|d| order.iter().position(|o| *o == d).unwrap_or(d)).collect();
+        self.transposed(&y, &back)
     }
 
     fn is_inf(&mut self, at: &At<'_>, x: Operands<'_>) -> Result<Value, String> {

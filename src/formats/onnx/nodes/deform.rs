@@ -2,7 +2,7 @@
 //! `GridSample` does; what was sampled, times the mask, goes through one product of matrices with the kernel.
 
 use super::composed::{Build, list};
-use super::sample::How;
+use super::sample::{How, bounded};
 use super::{Operands, Results, need, opt};
 use crate::formats::onnx::attrs::At;
 use crate::formats::onnx::host::Host;
@@ -54,12 +54,14 @@ impl Build<'_> {
             return Err(format!("an input of extents {dims:?}, a kernel {k:?}, offsets {o:?}"));
         }
         let samples = oh.checked_mul(ow).and_then(|p| p.checked_mul(taps)).ok_or("so many samples")?;
+        bounded(&[n * fields, c / fields, h, w], samples, How::LINEAR)?;
+        self.cx.spend(samples)?;
         // Where taps look without offsets, `[tap, output]`; offsets list rows before columns.
         let offsets = self.reshaped(offset, &[n * fields, taps, 2, oh * ow])?;
         let mut positions = Vec::new();
         for axis in 0..2 {
             let (stride, dilation, pad) = (strides[axis], dilations[axis], pads[axis]);
-            let mut base = Vec::with_capacity(samples.min(1 << 27));
+            let mut base = Vec::with_capacity(samples);
             for tap in 0..taps {
                 let tap = [tap / kw, tap % kw][axis] as i64;
                 base.extend((0..oh * ow).map(|out| {

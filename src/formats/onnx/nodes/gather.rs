@@ -8,7 +8,7 @@ use super::chosen::bounded;
 use super::composed::{Build, int, list, number, typed};
 use super::{Operands, Results, need};
 use crate::formats::onnx::attrs::{At, axis};
-use crate::formats::onnx::host::Host;
+use crate::formats::onnx::host::{Data, Host};
 use crate::formats::onnx::importer::Importer;
 use crate::formats::onnx::tensor::Elem;
 use crate::formats::onnx::value::Value;
@@ -119,7 +119,8 @@ impl Build<'_> {
     /// `y[p, r] = x[place[p], r]`, with `x` of so many rows and columns in whatever axes.
     fn rows(&mut self, x: &Value, [rows, rest]: [usize; 2], place: &Value) -> Result<Value, String> {
         let count = place.dims().iter().product();
-        let here = match finite(x) {
+        let finite = self.finite(x);
+        let here = match finite {
             true => bounded(&[count, rows], "a choice of computed places"),
             false => bounded(&[count, rows, rest], "a choice of computed places"),
         }
@@ -127,7 +128,7 @@ impl Build<'_> {
         // A table that has these extents keeps its name.
         let x = typed(x.clone(), Elem::Float);
         let x = if x.dims() == [rows, rest] { x } else { self.reshaped(&x, &[rows, rest])? };
-        if finite(&x) {
+        if finite {
             let one = self.call("Where", &[&here, &number(1.0), &number(0.0)], Vec::new())?;
             return self.call("MatMul", &[&one, &x], Vec::new());
         }
@@ -135,6 +136,20 @@ impl Build<'_> {
         let x = self.reshaped(&x, &[1, rows, rest])?;
         let chosen = self.call("Where", &[&here, &x, &number(0.0)], Vec::new())?;
         self.call("ReduceSum", &[&chosen, &list([1])], vec![int("keepdims", 0)])
+    }
+}
+
+impl Build<'_> {
+    /// Whether all elements are known to be finite, so that zero times any of them is zero. Each tensor of the file is looked
+    /// through once, others as long as the budget for folding lasts.
+    fn finite(&mut self, x: &Value) -> bool {
+        let Value::Host(h) = x else { return false };
+        let all = |h: &Host| h.f32s().iter().all(|x| x.is_finite());
+        match (&h.data, &h.name) {
+            (Data::Fill(x), _) => (*x as f32).is_finite(),
+            (Data::Raw(_), Some(name)) => *self.cx.finite.entry(name.clone()).or_insert_with(|| all(h)),
+            (Data::Raw(_) | Data::Values(_), _) => self.cx.charge(h.len() as u64) && all(h),
+        }
     }
 }
 
@@ -155,13 +170,5 @@ impl Place {
             table.push(place);
         }
         Ok(table)
-    }
-}
-
-/// Whether all elements are known to be finite, so that zero times any of them is zero.
-fn finite(x: &Value) -> bool {
-    match x {
-        Value::Host(h) => h.f32s().iter().all(|x| x.is_finite()),
-        Value::Graph(_) => false,
     }
 }

@@ -77,6 +77,8 @@ fn resize(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Result<Value, Stri
             to.join("x")
         ));
     }
+    // Axes that were averaged away and put in again are the grid's, too.
+    let v = if changed.iter().any(|a| v.axes[*a].is_none()) { cx.full(&v)? } else { v };
     if let Some(y) = named(cx, &v, &axes, &changed, &how)? {
         return Ok(Value::Graph(y));
     }

@@ -51,7 +51,7 @@ pub(super) struct How {
 }
 
 /// `Ok` where samples of such data stay within what a layer of a network may take.
-fn bounded(dims: &[usize], samples: usize, how: How) -> Result<(), String> {
+pub(super) fn bounded(dims: &[usize], samples: usize, how: How) -> Result<(), String> {
     let grown: Vec<usize> = dims[2..].iter().map(|d| d + 2 * how.beyond() as usize).collect();
     let row = grown[1..].iter().product::<usize>().checked_mul(dims[1]).map(|r| r.max(grown[0]));
     let all = row.and_then(|r| r.checked_mul(samples)?.checked_mul(dims[0])).filter(|all| *all <= SUMS_MAX);

@@ -15,16 +15,18 @@ use crate::formats::onnx::value::Value;
 
 /// Tables of more numbers than this are no layer of a network.
 const TABLE_MAX: usize = 1 << 24;
+/// Nor are windows, bands and transforms of more numbers.
+const SIZE_MAX: usize = 1 << 20;
 
 pub(super) fn import(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Option<Results> {
     let mut b = Build { cx };
     let result = match at.node.op_type.as_str() {
         "DFT" => b.dft(at, x),
         "STFT" => b.stft(at, x),
-        "HannWindow" => window(at, x, &[0.5, -0.5]),
-        "HammingWindow" => window(at, x, &[25.0 / 46.0, -21.0 / 46.0]),
-        "BlackmanWindow" => window(at, x, &[0.42, -0.5, 0.08]),
-        "MelWeightMatrix" => mel(x),
+        "HannWindow" => b.window(at, x, &[0.5, -0.5]),
+        "HammingWindow" => b.window(at, x, &[25.0 / 46.0, -21.0 / 46.0]),
+        "BlackmanWindow" => b.window(at, x, &[0.42, -0.5, 0.08]),
+        "MelWeightMatrix" => b.mel(x),
         _ => return None,
     };
     Some(result.map(|v| vec![v]))
@@ -33,61 +35,8 @@ pub(super) fn import(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Option<
 /// A whole number from 1 on that must be known.
 fn count(x: Operands<'_>, i: usize, what: &str) -> Result<Option<usize>, String> {
     let Some(list) = known_ints(x, i, what)? else { return Ok(None) };
-    let one = list.first().and_then(|n| usize::try_from(*n).ok()).filter(|n| (1..=TABLE_MAX).contains(n));
-    one.map(Some).ok_or_else(|| format!("{what} {list:?}"))
-}
-
-/// `Σ_k c[k] cos(2 π k i / n)` for `i < size`.
-fn window(at: &At<'_>, x: Operands<'_>, c: &[f64]) -> Result<Value, String> {
-    let size = count(x, 0, "the size")?.ok_or("the size is missing")?;
-    let n = if at.flag("periodic", true)? { size } else { size - 1 };
-    let turn = |i: usize| 2.0 * PI * i as f64 / n.max(1) as f64;
-    let value = |i: usize| c.iter().enumerate().map(|(k, c)| c * (k as f64 * turn(i)).cos()).sum();
-    Ok(Value::Host(Host::new(vec![size], Elem::Float, (0..size).map(value).collect())))
-}
-
-/// Triangles over bands that are equally wide on the mel scale, `[bins of the spectrum, bands]`.
-fn mel(x: Operands<'_>) -> Result<Value, String> {
-    let whole = |i: usize, what: &str| count(x, i, what)?.ok_or_else(|| format!("{what} is missing"));
-    let (bands, length, rate) =
-        (whole(0, "the number of bands")?, whole(1, "the length")?, whole(2, "the rate")?);
-    let edge = |i: usize| -> Result<f64, String> {
-        need(x, i)?
-            .known("the edges of the bands")?
-            .scalar()
-            .ok_or_else(|| "an edge that is no number".into())
-    };
-    let to_mel = |hertz: f64| 2595.0 * (hertz / 700.0).ln_1p() / LN_10;
-    let (low, high) = (to_mel(edge(3)?), to_mel(edge(4)?));
-    let rows = length / 2 + 1;
-    let all = rows.checked_mul(bands).filter(|n| *n <= TABLE_MAX).ok_or("a table of so many numbers")?;
-    let bin = |i: usize| {
-        let mel = i as f64 * (high - low) / (bands + 2) as f64 + low;
-        let hertz = 700.0 * (mel / 2595.0 * LN_10).exp_m1();
-        ((length + 1) as f64 * hertz / rate as f64).floor()
-    };
-    let bins: Vec<f64> = (0..bands + 2).map(bin).collect();
-    if bins.iter().any(|b| !(0.0..=rows as f64).contains(b)) {
-        return Err("bands beyond the spectrum".into());
-    }
-    let mut table = vec![0.0; all];
-    let mut put = |row: usize, band: usize, value: f64| {
-        if let Some(place) = table.get_mut(row * bands + band).filter(|_| row < rows) {
-            *place = value;
-        }
-    };
-    for band in 0..bands {
-        let [left, centre, right] = [bins[band], bins[band + 1], bins[band + 2]];
-        if left == centre {
-            put(centre as usize, band, 1.0);
-        }
-        (left as usize..centre as usize + 1)
-            .filter(|_| left < centre)
-            .for_each(|row| put(row, band, (row as f64 - left) / (centre - left)));
-        (centre as usize..right as usize)
-            .for_each(|row| put(row, band, (right - row as f64) / (right - centre)));
-    }
-    Ok(Value::Host(Host::new(vec![rows, bands], Elem::Float, table)))
+    let one = list.first().and_then(|n| usize::try_from(*n).ok()).filter(|n| (1..=SIZE_MAX).contains(n));
+    one.map(Some).ok_or_else(|| format!("{what} is {list:?}, where one number from 1 to {SIZE_MAX} is needed"))
 }
 
 /// Cosine and sine of `2 π k / n`, exact for any product of places.
@@ -96,16 +45,76 @@ fn turn(k: usize, n: usize) -> (f64, f64) {
     (angle.cos(), angle.sin())
 }
 
-/// Rows of a table of a transform: so many of them, from so many elements.
-fn table(rows: usize, columns: usize, value: impl Fn(usize, usize) -> f64) -> Result<Value, String> {
-    let all = rows.checked_mul(columns).filter(|n| *n <= TABLE_MAX);
-    all.ok_or_else(|| format!("a transform of {rows} to {columns} numbers"))?;
-    let values =
-        (0..rows).flat_map(|i| (0..columns).map(move |j| (i, j))).map(|(i, j)| value(i, j)).collect();
-    Ok(Value::Host(Host::new(vec![rows, columns], Elem::Float, values)))
-}
-
 impl Build<'_> {
+    /// `Σ_k c[k] cos(2 π k i / n)` for `i < size`.
+    fn window(&mut self, at: &At<'_>, x: Operands<'_>, c: &[f64]) -> Result<Value, String> {
+        let size = count(x, 0, "the size")?.ok_or("the size is missing")?;
+        self.cx.spend(size)?;
+        let n = if at.flag("periodic", true)? { size } else { size - 1 };
+        let turn = |i: usize| 2.0 * PI * i as f64 / n.max(1) as f64;
+        let value = |i: usize| c.iter().enumerate().map(|(k, c)| c * (k as f64 * turn(i)).cos()).sum();
+        Ok(Value::Host(Host::new(vec![size], Elem::Float, (0..size).map(value).collect())))
+    }
+
+    /// Triangles over bands that are equally wide on the mel scale, `[bins of the spectrum, bands]`.
+    fn mel(&mut self, x: Operands<'_>) -> Result<Value, String> {
+        let whole = |i: usize, what: &str| count(x, i, what)?.ok_or_else(|| format!("{what} is missing"));
+        let (bands, length, rate) =
+            (whole(0, "the number of bands")?, whole(1, "the length")?, whole(2, "the rate")?);
+        let edge = |i: usize| -> Result<f64, String> {
+            need(x, i)?
+                .known("the edges of the bands")?
+                .scalar()
+                .ok_or_else(|| "an edge that is no number".into())
+        };
+        let to_mel = |hertz: f64| 2595.0 * (hertz / 700.0).ln_1p() / LN_10;
+        let (low, high) = (to_mel(edge(3)?), to_mel(edge(4)?));
+        let rows = length / 2 + 1;
+        let all = rows.checked_mul(bands).filter(|n| *n <= TABLE_MAX).ok_or("a table of so many numbers")?;
+        self.cx.spend(all)?;
+        let bin = |i: usize| {
+            let mel = i as f64 * (high - low) / (bands + 2) as f64 + low;
+            let hertz = 700.0 * (mel / 2595.0 * LN_10).exp_m1();
+            ((length + 1) as f64 * hertz / rate as f64).floor()
+        };
+        let bins: Vec<f64> = (0..bands + 2).map(bin).collect();
+        if bins.iter().any(|b| !(0.0..=rows as f64).contains(b)) {
+            return Err("bands beyond the spectrum".into());
+        }
+        let mut table = vec![0.0; all];
+        let mut put = |row: usize, band: usize, value: f64| {
+            if let Some(place) = table.get_mut(row * bands + band).filter(|_| row < rows) {
+                *place = value;
+            }
+        };
+        for band in 0..bands {
+            let [left, centre, right] = [bins[band], bins[band + 1], bins[band + 2]];
+            if left == centre {
+                put(centre as usize, band, 1.0);
+            }
+            (left as usize..centre as usize + 1)
+                .filter(|_| left < centre)
+                .for_each(|row| put(row, band, (row as f64 - left) / (centre - left)));
+            (centre as usize..right as usize)
+                .for_each(|row| put(row, band, (right - row as f64) / (right - centre)));
+        }
+        Ok(Value::Host(Host::new(vec![rows, bands], Elem::Float, table)))
+    }
+
+    /// Rows of a table of a transform: so many of them, from so many elements.
+    fn table(
+        &mut self,
+        rows: usize,
+        columns: usize,
+        value: impl Fn(usize, usize) -> f64,
+    ) -> Result<Value, String> {
+        let all = rows.checked_mul(columns).filter(|n| *n <= TABLE_MAX);
+        self.cx.spend(all.ok_or_else(|| format!("a transform of {rows} to {columns} numbers"))?)?;
+        let values =
+            (0..rows).flat_map(|i| (0..columns).map(move |j| (i, j))).map(|(i, j)| value(i, j)).collect();
+        Ok(Value::Host(Host::new(vec![rows, columns], Elem::Float, values)))
+    }
+
     /// A transform along one axis; real and imaginary parts are the last axis.
     fn dft(&mut self, at: &At<'_>, x: Operands<'_>) -> Result<Value, String> {
         let data = need(x, 0)?;
@@ -158,7 +167,7 @@ impl Build<'_> {
                     (_, _) => cos,
                 }
         };
-        let table = table(used * parts, to * out, value)?;
+        let table = self.table(used * parts, to * out, value)?;
         let y = self.call("MatMul", &[&rows, &table], Vec::new())?;
         let all: Vec<usize> = rest.iter().copied().chain([to, out]).collect();
         let y = self.reshaped(&y, &all)?;
@@ -188,7 +197,7 @@ impl Build<'_> {
             return Err(format!("frames of {length} in a signal of {long}"));
         }
         let bins = if at.flag("onesided", true)? { length / 2 + 1 } else { length };
-        let kernel = table(2 * bins, length, |row, i| {
+        let kernel = self.table(2 * bins, length, |row, i| {
             let (cos, sin) = turn((row % bins) * i, length);
             let of = if row < bins { cos } else { -sin };
             of * shape.as_ref().map_or(1.0, |w| w[i])
