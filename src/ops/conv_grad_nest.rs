@@ -118,7 +118,15 @@ impl Cut {
     fn whole(dims: &[usize], extents: &[usize]) -> Self {
         let part = [dims[0], dims[1], dims.get(2).copied().unwrap_or(1)];
         let chunks = vec![1; extents.len()];
-        Self { block: [dims[0], dims[1]], part, parts: [1; 3], groups: 1, axis: 0, inner: extents.to_vec(), chunks }
+        Self {
+            block: [dims[0], dims[1]],
+            part,
+            parts: [1; 3],
+            groups: 1,
+            axis: 0,
+            inner: extents.to_vec(),
+            chunks,
+        }
     }
 
     /// How many parts of each axis a group goes over.

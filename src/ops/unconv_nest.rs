@@ -75,7 +75,8 @@ impl Phase {
     fn single(&self, w: &Window) -> Option<Run> {
         let run = *self.runs.first()?;
         let last = run.base + self.rows as i64 - 1;
-        (w.out == 1 && self.runs.len() == 1 && run.apart.1 == 1 && run.base >= 0 && last < run.taps as i64).then_some(run)
+        (w.out == 1 && self.runs.len() == 1 && run.apart.1 == 1 && run.base >= 0 && last < run.taps as i64)
+            .then_some(run)
     }
 }
 
@@ -157,7 +158,9 @@ pub(super) fn lower(cx: &mut LowerCx<'_>, op: &Unconv, windows: &[Window]) {
 
 /// Each of `all` followed by each of `next`.
 fn product<T: Clone>(all: &[Vec<T>], next: &[T]) -> Vec<Vec<T>> {
-    all.iter().flat_map(|one| next.iter().map(move |n| [&one[..], std::slice::from_ref(n)].concat())).collect()
+    all.iter()
+        .flat_map(|one| next.iter().map(move |n| [&one[..], std::slice::from_ref(n)].concat()))
+        .collect()
 }
 
 /// The nest of one phase.

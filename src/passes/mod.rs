@@ -90,7 +90,13 @@ pub const PASSES: &[Pass] = &[
         run: |work, _| norm::run(work),
     },
     Pass { name: "winograd", after: &["norm", "tables"], needed: false, restates: true, run: winograd::run },
-    Pass { name: "shares", after: &["winograd"], needed: false, restates: false, run: |work, _| shares::run(work) },
+    Pass {
+        name: "shares",
+        after: &["winograd"],
+        needed: false,
+        restates: false,
+        run: |work, _| shares::run(work),
+    },
     Pass {
         name: "cse",
         after: &["fold", "norm", "winograd", "shares"],

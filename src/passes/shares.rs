@@ -27,7 +27,11 @@ fn said(graph: &Graph, id: ValueId) -> Option<(ConvGradSums, ConvGradFold)> {
     conv_grad_sums::of(op, ty(0)?, ty(1)?)
 }
 
-fn anew(rewrite: &mut Rewrite<'_>, id: ValueId, (sums, fold): (ConvGradSums, ConvGradFold)) -> Result<ValueId, OpError> {
+fn anew(
+    rewrite: &mut Rewrite<'_>,
+    id: ValueId,
+    (sums, fold): (ConvGradSums, ConvGradFold),
+) -> Result<ValueId, OpError> {
     let inputs = rewrite.inputs(id);
     let name = rewrite.old.graph.value(id).name.clone();
     let origin = rewrite.old.origin[id.index()];

@@ -36,7 +36,8 @@ pub(super) fn import(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Option<
 fn count(x: Operands<'_>, i: usize, what: &str) -> Result<Option<usize>, String> {
     let Some(list) = known_ints(x, i, what)? else { return Ok(None) };
     let one = list.first().and_then(|n| usize::try_from(*n).ok()).filter(|n| (1..=SIZE_MAX).contains(n));
-    one.map(Some).ok_or_else(|| format!("{what} is {list:?}, where one number from 1 to {SIZE_MAX} is needed"))
+    one.map(Some)
+        .ok_or_else(|| format!("{what} is {list:?}, where one number from 1 to {SIZE_MAX} is needed"))
 }
 
 /// Cosine and sine of `2 π k / n`, exact for any product of places.
