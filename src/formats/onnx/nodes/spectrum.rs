@@ -43,7 +43,7 @@ fn count(x: Operands<'_>, i: usize, what: &str) -> Result<Option<usize>, String>
 /// Cosine and sine of `2 π k / n`, exact for any product of places.
 fn turn(k: usize, n: usize) -> (f64, f64) {
     let angle = 2.0 * PI * (k % n) as f64 / n as f64;
-    (angle.cos(), angle.sin())
+    (libm::cos(angle), libm::sin(angle))
 }
 
 impl Build<'_> {
@@ -53,7 +53,7 @@ impl Build<'_> {
         self.cx.spend(size)?;
         let n = if at.flag("periodic", true)? { size } else { size - 1 };
         let turn = |i: usize| 2.0 * PI * i as f64 / n.max(1) as f64;
-        let value = |i: usize| c.iter().enumerate().map(|(k, c)| c * (k as f64 * turn(i)).cos()).sum();
+        let value = |i: usize| c.iter().enumerate().map(|(k, c)| c * libm::cos(k as f64 * turn(i))).sum();
         Ok(Value::Host(Host::new(vec![size], Elem::Float, (0..size).map(value).collect())))
     }
 
@@ -68,14 +68,14 @@ impl Build<'_> {
                 .scalar()
                 .ok_or_else(|| "an edge that is no number".into())
         };
-        let to_mel = |hertz: f64| 2595.0 * (hertz / 700.0).ln_1p() / LN_10;
+        let to_mel = |hertz: f64| 2595.0 * libm::log1p(hertz / 700.0) / LN_10;
         let (low, high) = (to_mel(edge(3)?), to_mel(edge(4)?));
         let rows = length / 2 + 1;
         let all = rows.checked_mul(bands).filter(|n| *n <= TABLE_MAX).ok_or("a table of so many numbers")?;
         self.cx.spend(all)?;
         let bin = |i: usize| {
             let mel = i as f64 * (high - low) / (bands + 2) as f64 + low;
-            let hertz = 700.0 * (mel / 2595.0 * LN_10).exp_m1();
+            let hertz = 700.0 * libm::expm1(mel / 2595.0 * LN_10);
             ((length + 1) as f64 * hertz / rate as f64).floor()
         };
         let bins: Vec<f64> = (0..bands + 2).map(bin).collect();
