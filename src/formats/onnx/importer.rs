@@ -298,10 +298,8 @@ impl Importer {
         if scratch.values.iter().any(|v| v.ty.len() > FOLD_RESULT) || work > FOLD_FLOPS {
             return Ok(None);
         }
-        if work > FOLD_SMALL {
-            if !self.charge(work) {
-                return Ok(None);
-            }
+        if work > FOLD_SMALL && !self.charge(work) {
+            return Ok(None);
         }
         let mut found: HashMap<ValueId, Array> = HashMap::new();
         evaluate(&scratch, &Known(&arrays), |id, array| {
