@@ -49,7 +49,7 @@ fn result(
     };
     let port = |name: &str| ValueInfo {
         name: name.to_owned(),
-        r#type: Some(Type { tensor_type: Some(TensorType { elem_type: 1, shape: None }), ..Type::default() }),
+        r#type: Some(Type { tensor_type: Some(TensorType { elem_type: 1, shape: None }) }),
     };
     let at_run: Vec<_> = x.iter().filter(|(name, _)| !is_known(name)).collect();
     let graph = Graph {
