@@ -50,6 +50,8 @@ impl WinogradWeight {
             Case::new("four", of(Tile::Four, false, false), w(16, 5)),
             Case::new("four, flipped", of(Tile::Four, false, true), w(7, 32)),
             Case::new("four, swapped", of(Tile::Four, true, true), w(32, 48)),
+            Case::new("swapped block by block", of(Tile::Two, true, true), w(144, 48)),
+            Case::new("four, swapped block by block", of(Tile::Four, true, false), w(160, 16)),
         ]
     }
 
@@ -61,6 +63,51 @@ impl WinogradWeight {
     /// The tap that stands at `k` of 3.
     fn tap(self, k: usize) -> usize {
         if self.flip { 2 - k } else { k }
+    }
+}
+
+/// Maps of the layer's weight from which on those of one output map lie so far apart that lines of several fall into one set of
+/// the nearest cache.
+const SWAPPED_MIN: usize = 128;
+
+/// Maps of a block on each side that is copied together.
+const BLOCK: usize = 16;
+
+impl WinogradWeight {
+    /// Stores the numbers of one pair of maps `o, i` of the result; `load` gives a tap of the layer's weight.
+    fn one(self, cx: &mut LowerCx<'_>, [o, i]: [&Affine; 2], load: impl Fn(&LowerCx<'_>, &[Affine]) -> Expr) {
+        let span = self.tile.span();
+        let load = |cx: &mut LowerCx<'_>, k: usize, l: usize| load(cx, &[self.tap(k), self.tap(l)].map(|t| Affine::k(t as i64)));
+        self.tile.both(cx, 3, Tile::weight_rule, load, |cx, row, column, u| {
+            let t = Affine::k((span * row + column) as i64);
+            cx.store(&[o.clone(), i.clone(), t], Expr::Reg(u));
+        });
+    }
+
+    /// Maps change places: block by block, each copied line by line to where its columns are near.
+    fn lower_swapped(self, cx: &mut LowerCx<'_>, [o, i]: [usize; 2]) {
+        let dims = [("o", o / BLOCK), ("kh", 3), ("kw", 3), ("ol", BLOCK), ("il", BLOCK)];
+        let near = cx.scratch("near", &dims);
+        let block = |at: &Affine, lane: &Affine| &(at * BLOCK as i64) + lane;
+        cx.nested(LoopKind::Free, &dims[..1], |cx, ob| {
+            let ob = Affine::from(ob[0]);
+            cx.nested(LoopKind::Serial, &[("i", i / BLOCK)], |cx, ib| {
+                let ib = Affine::from(ib[0]);
+                cx.nested(LoopKind::Free, &dims[1..], |cx, v| {
+                    let [k, l, ol, il] = [v[0], v[1], v[2], v[3]].map(Affine::from);
+                    let value = cx.load(0, &[block(&ib, &il), block(&ob, &ol), k.clone(), l.clone()]);
+                    cx.b.store(near, &[ob.clone(), k, l, ol, il], value);
+                });
+                cx.nested(LoopKind::Free, &[("il", BLOCK), ("ol", BLOCK)], |cx, v| {
+                    let [il, ol] = [v[0], v[1]].map(Affine::from);
+                    let maps = [&block(&ob, &ol), &block(&ib, &il)];
+                    self.one(cx, maps, |cx, taps| {
+                        let at = [std::slice::from_ref(&ob), taps, &[ol.clone(), il.clone()]].concat();
+                        cx.b.load(near, &at)
+                    });
+                });
+            });
+        });
     }
 }
 
@@ -105,19 +152,14 @@ impl OpRules for WinogradWeight {
     }
 
     fn lower(&self, cx: &mut LowerCx<'_>) {
-        let dims = [("i", cx.out().dims()[1]), ("o", cx.out().dims()[0])];
-        cx.nested(LoopKind::Free, &dims, |cx, v| {
+        let [o, i] = [0, 1].map(|d| cx.out().dims()[d]);
+        if self.swap && i > SWAPPED_MIN && o.is_multiple_of(BLOCK) && i.is_multiple_of(BLOCK) {
+            return self.lower_swapped(cx, [o, i]);
+        }
+        cx.nested(LoopKind::Free, &[("i", i), ("o", o)], |cx, v| {
             let (i, o) = (Affine::from(v[0]), Affine::from(v[1]));
             let from = if self.swap { [i.clone(), o.clone()] } else { [o.clone(), i.clone()] };
-            let load = |cx: &mut LowerCx<'_>, k: usize, l: usize| {
-                let taps = [self.tap(k), self.tap(l)].map(|t| Affine::k(t as i64));
-                cx.load(0, &[&from[..], &taps[..]].concat())
-            };
-            let span = self.tile.span();
-            self.tile.both(cx, 3, Tile::weight_rule, load, |cx, row, column, u| {
-                let t = Affine::k((span * row + column) as i64);
-                cx.store(&[o.clone(), i.clone(), t], Expr::Reg(u));
-            });
+            self.one(cx, [&o, &i], |cx, taps| cx.load(0, &[&from[..], taps].concat()));
         });
     }
 
