@@ -139,6 +139,8 @@ fn readers_of_text_are_programs() {
         "block squeeze_excite(x)",
         "|> hard_swish",
         "|> squeeze_excite as se",
+        // A product of matrices and a sum are one layer.
+        "|> conv(7, 1x1) as head\n",
         "|> reshape([c: 7, w: 10])",
         ": [w: 10, c: 7]) {",
     ] {

@@ -134,7 +134,22 @@ pub(super) struct Node {
     pub(super) kind: String,
 }
 
+/// What a layer says that has no bias.
+pub(super) const NO_BIAS: &str = ", bias: false";
+
 impl Node {
+    /// Makes a layer that says it has no bias one that has; whether it was such a layer, with one set of weights for all positions.
+    pub(super) fn take_bias(&mut self) -> bool {
+        let layer = matches!(self.kind.as_str(), "conv" | "unconv" | "dense");
+        let shared = !self.toks.iter().any(|t| matches!(t, Tok::Text(t) if t.contains("share:")));
+        let says = self.toks.iter().position(|t| matches!(t, Tok::Text(t) if t.starts_with(NO_BIAS)));
+        let Some(at) = says.filter(|_| layer && shared) else { return false };
+        if let Tok::Text(text) = &mut self.toks[at] {
+            *text = text[NO_BIAS.len()..].into();
+        }
+        true
+    }
+
     /// Whether two differ in arguments at most. Operands are left aside.
     pub(super) fn like(&self, other: &Self) -> bool {
         let parts = |n: &Self| n.weights.iter().map(|w| w.0.clone()).collect::<Vec<_>>();

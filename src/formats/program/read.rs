@@ -20,6 +20,8 @@ pub(super) struct Reader<'a> {
     /// What depends on weights and constants alone.
     known: BTreeMap<ValueId, Array>,
     pub(super) out: Nodes,
+    /// How many operations and outputs take each value.
+    takers: Vec<u32>,
 }
 
 /// The layer that a known operand is, its weight, and how that is made of the operand's elements.
@@ -30,8 +32,15 @@ type Constant = (&'static str, &'static str, fn(f64) -> f64);
 /// # Errors
 /// What the language has no word for.
 pub(super) fn read(graph: &Graph, weights: &dyn Fn(&str) -> Option<Vec<f32>>) -> Result<Nodes, Refused> {
-    let mut r =
-        Reader { graph, weights, values: BTreeMap::new(), known: BTreeMap::new(), out: Nodes::default() };
+    let mut takers = vec![0; graph.values.len()];
+    let outputs = graph.outputs.iter().map(|p| p.value);
+    graph
+        .ids()
+        .flat_map(|id| graph.uses(id).iter().copied())
+        .chain(outputs)
+        .for_each(|v| takers[v.index()] += 1);
+    let (values, known) = (BTreeMap::new(), BTreeMap::new());
+    let mut r = Reader { graph, weights, values, known, out: Nodes::default(), takers };
     for (i, port) in graph.inputs.iter().enumerate() {
         r.out.inputs.push(activation(graph, port.value)?.c());
         r.values.insert(port.value, Ref::Input(i));
@@ -321,6 +330,17 @@ impl Reader<'_> {
         }
         array.dims = vec![c];
         let from = self.operand(value)?;
+        if let (Ref::Node(layer), "bias") = (from, stage)
+            && self.takers[value.index()] == 1
+            && self.out.list[layer].take_bias()
+        {
+            // A product of matrices and the sum behind it, as converters write a dense layer at each position.
+            let name = self.graph.value(id).name.to_string();
+            let node = &mut self.out.list[layer];
+            node.name = name;
+            node.weights.push(kept(part, array));
+            return Ok(from);
+        }
         let layer = self.layer(id, Some(other));
         let made = self.push(id, Form::Stage, vec![Tok::text(stage)], vec![from]);
         self.name_layer(layer, vec![kept(part, array)]);

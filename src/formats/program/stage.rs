@@ -1,7 +1,7 @@
 //! One operation as a stage of a pipeline, its weights kept.
 
 use super::Refused;
-use super::node::{Fixed, Form, Ref, Tok, Weight};
+use super::node::{Fixed, Form, NO_BIAS, Ref, Tok, Weight};
 use super::read::{Reader, sizes};
 use crate::graph::ValueId;
 use crate::ops::Op;
@@ -312,7 +312,7 @@ impl Reader<'_> {
 }
 
 fn no_bias(bias: bool) -> &'static str {
-    if bias { "" } else { ", bias: false" }
+    if bias { "" } else { NO_BIAS }
 }
 
 fn function(op: &Unary) -> String {
