@@ -78,7 +78,9 @@ struct cnnc_model *cnnc_compile(const char *text,
  # Safety
  As `cnnc_compile`.
  */
-struct cnnc_model *cnnc_compile_file(const char *path, const char *net, const struct cnnc_options *options);
+struct cnnc_model *cnnc_compile_file(const char *path,
+                                     const char *net,
+                                     const struct cnnc_options *options);
 
 /*
  Frees a model; a null pointer is none.
