@@ -198,7 +198,7 @@ impl OpRules for BatchNorm {
     }
 
     fn role(&self) -> Role {
-        if self.batch { Role::Plain } else { Role::Norm { eps: self.eps } }
+        Role::Norm { eps: self.eps }
     }
 
     fn cost(&self, _inputs: &[&TensorTy], out: &TensorTy) -> Cost {

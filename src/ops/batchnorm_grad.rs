@@ -253,7 +253,7 @@ impl OpRules for BatchNormGrad {
     }
 
     fn role(&self) -> Role {
-        Role::Plain
+        self.input.map_or(Role::Plain, |count| Role::NormGrad { eps: self.eps, count })
     }
 
     fn cost(&self, _inputs: &[&TensorTy], out: &TensorTy) -> Cost {

@@ -130,6 +130,11 @@ fn examples_of_links() -> Vec<Example> {
     vec![
         e("groups", (1, 6), &[5, 5], 9, &[3, 3]).links(Linking::Groups(3)).pad(Padding::Same),
         e("groups of four", (3, 8), &[4, 5], 8, &[1, 1]).links(Linking::Groups(2)),
+        e("groups on long rows", (2, 32), &[7, 19], 64, &[3, 3])
+            .links(Linking::Groups(8))
+            .pad(Padding::Same)
+            .stride(&[2, 1]),
+        e("groups of two on a line", (3, 16), &[40], 16, &[5]).links(Linking::Groups(8)),
         e("depthwise", (1, 8), &[6, 5], 8, &[3, 3]).links(Linking::Groups(8)).pad(Padding::Same).no_bias(),
         e("depthwise, multiplier 2", (3, 3), &[5, 4], 6, &[3, 3]).links(Linking::Groups(3)).stride(&[2, 2]),
         e("depthwise 1d", (1, 5), &[9], 5, &[4]).links(Linking::Groups(5)).pad(Padding::Same),

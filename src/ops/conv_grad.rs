@@ -11,7 +11,7 @@ use super::vjp::{Applied, Emit, Pulled};
 use super::role::Role;
 use super::args::Attrs;
 use super::case::Case;
-use super::conv_grad_nest;
+use super::{conv_grad_groups, conv_grad_nest};
 use super::conv_nest::{guard, seen, serial, turning};
 use super::channel_loops::listed;
 use super::geometry::{Geometry, Linking, Share};
@@ -111,7 +111,7 @@ impl OpRules for ConvGrad {
     fn lower(&self, cx: &mut LowerCx<'_>) {
         let (x, dy) = (cx.input(0).clone(), cx.input(1).clone());
         let windows = self.windows(&x, &dy).expect("the shape rule accepted these types");
-        if conv_grad_nest::lower(cx, self, &windows) {
+        if conv_grad_nest::lower(cx, self, &windows) || conv_grad_groups::lower(cx, self, &windows) {
             return;
         }
         let sets = self.geometry.sets(dy.grid_dims()).len();

@@ -1,11 +1,17 @@
-//! What folding a batch normalisation into a linear operation computes on weights, once, after they are loaded. Only passes
-//! make these operations; the language has no word for them. `y = (x - mean) / sqrt(var + eps) * gain + shift` is written
-//! as `y = x * s + t` with
+//! What of a batch normalisation can be computed once for each channel instead of for each element. Only passes make these
+//! operations; the language has no word for them. With statistics known when weights are loaded,
+//! `y = (x - mean) / sqrt(var + eps) * weight + bias` is written as `y = x * s + t`, and `s` and `t` may go into a linear operation:
 //!
 //! * `gain`:   `s[c] = weight[c] / sqrt(var[c] + eps)`                       inputs `weight, var`
 //! * `shift`:  `t[c] = bias[c] + (b[c] - mean[c]) * s[c]`                    inputs `bias, mean, s`, and `b` if there is one
 //! * `weight`: `w'[i] = w[i] * s[channel(i)]`                                inputs `w, s`
-//! * `apply`:  `y[n, c, p] = x[n, c, p] * s[c] + t[c]`                       inputs `x, s, t`; the only one on activations
+//! * `apply`:  `y[n, c, p] = x[n, c, p] * s[c] + t[c]`                       inputs `x, s, t`
+//!
+//! With statistics of the batch, where `x * s` and `t` may be far larger than their sum, and for its gradient by `x`:
+//!
+//! * `centred`: `y[n, c, p] = (x[n, c, p] - mean[c]) * s[c] + bias[c]`       inputs `x, mean, s, bias`
+//! * `slope`:   `k[c] = along[c] / (N sqrt(var[c] + eps))`                   inputs `along, var`, with `along = Σ dy u`
+//! * `back`:    `dx = (dy - all[c] / N - (x - mean[c]) * k[c]) * s[c]`       inputs `x, dy, mean, s, k, all`, with `all = Σ dy`
 
 use super::vjp::{Applied, Emit, NotDifferentiable, Pulled};
 use super::role::Role;
@@ -13,7 +19,7 @@ use super::args::{Attr, Attrs};
 use super::case::{Case, Fill};
 use super::lower::{LowerCx, ScalarFn, Wants, elementwise};
 use super::role::WeightChannel;
-use super::{Cost, Field, Inferred, OpError, OpInfo, OpRules, Why};
+use super::{Cost, Field, Inferred, OpError, OpInfo, OpRules, Why, shape_rules};
 use crate::loops::build::NestBuilder;
 use crate::loops::{Affine, Expr, Reg, UnOp};
 use crate::support::codes;
@@ -34,6 +40,20 @@ pub enum Fold {
     Weight(WeightChannel),
     /// `y = x * s + t`
     Apply,
+    /// `y = (x - mean) * s + bias`
+    Centred,
+    /// `k = along / (N sqrt(var + eps))`
+    Slope {
+        /// What keeps the root from 0.
+        eps: f32,
+        /// Elements of a channel, `N`.
+        count: usize,
+    },
+    /// `dx = (dy - all / N - (x - mean) * k) * s`
+    Back {
+        /// Elements of a channel, `N`.
+        count: usize,
+    },
 }
 
 impl Fold {
@@ -60,6 +80,9 @@ impl Fold {
                 Ok(Self::Weight(WeightChannel { dim: attrs.size("dim")?, outer }))
             }
             "apply" => Ok(Self::Apply),
+            "centred" => Ok(Self::Centred),
+            "slope" => Ok(Self::Slope { eps: attrs.float("eps")?, count: attrs.size("count")?.max(1) }),
+            "back" => Ok(Self::Back { count: attrs.size("count")?.max(1) }),
             other => Err(format!("`fold` does not know `{other}`")),
         }
     }
@@ -80,7 +103,11 @@ impl Fold {
             Case::new("weight", Self::Weight(WeightChannel::dim(0)), vec![w([6, 4, 3, 3]), c()]),
             Case::new("weight, second dimension", Self::Weight(WeightChannel::dim(1)), vec![w([4, 6, 3, 2]), c()]),
             Case::new("weight, grouped", Self::Weight(grouped), vec![w([8, 3, 2, 2]), c()]),
-            Case::new("apply", Self::Apply, vec![x, c(), c()]),
+            Case::new("apply", Self::Apply, vec![x.clone(), c(), c()]),
+            Case::new("centred", Self::Centred, vec![x.clone(), c(), c(), c()]),
+            Case::new("slope", Self::Slope { eps: 1e-5, count: 30 }, vec![c(), c()])
+                .fill(&[Fill::Normal, Fill::Uniform(0.1, 2.0)]),
+            Case::new("back", Self::Back { count: 30 }, vec![x.clone(), x, c(), c(), c(), c()]),
         ]
     }
 
@@ -98,6 +125,19 @@ impl Fold {
             Self::Apply => Some(Box::new(|_: &mut NestBuilder, x: &[Reg]| {
                 Expr::fma(x[0].into(), x[1].into(), x[2].into())
             })),
+            Self::Centred => Some(Box::new(|_: &mut NestBuilder, x: &[Reg]| {
+                Expr::fma(Expr::from(x[0]) - x[1].into(), x[2].into(), x[3].into())
+            })),
+            Self::Slope { eps, count } => Some(Box::new(move |b: &mut NestBuilder, x: &[Reg]| {
+                let root = b.let_(Expr::un(UnOp::Sqrt, Expr::from(x[1]) + Expr::Const(eps)));
+                Expr::from(x[0]) * Expr::Const(1.0 / count as f32) / root.into()
+            })),
+            Self::Back { count } => Some(Box::new(move |b: &mut NestBuilder, r: &[Reg]| {
+                let [x, dy, mean, s, k, all] = [0, 1, 2, 3, 4, 5].map(|i| Expr::from(r[i]));
+                let centred = b.let_(x - mean);
+                let part = Expr::fma(all, Expr::Const(-1.0 / count as f32), dy);
+                (part - Expr::from(centred) * k) * s
+            })),
             Self::Weight(_) => None,
         }
     }
@@ -106,7 +146,7 @@ impl Fold {
     fn fits(&self, inputs: &[&TensorTy]) -> bool {
         let vector = |i: usize| inputs[i].dims().len() == 1;
         match self {
-            Self::Gain { .. } => inputs.len() == 2 && vector(0) && inputs[0].dims() == inputs[1].dims(),
+            Self::Gain { .. } | Self::Slope { .. } => inputs.len() == 2 && vector(0) && inputs[0].dims() == inputs[1].dims(),
             Self::Shift => {
                 matches!(inputs.len(), 3 | 4)
                     && vector(0)
@@ -124,6 +164,17 @@ impl Fold {
                 inputs.len() == 3
                     && inputs[0].is_activation()
                     && inputs[1..].iter().all(|i| i.dims() == [inputs[0].c()])
+            }
+            Self::Centred => {
+                inputs.len() == 4
+                    && inputs[0].is_activation()
+                    && inputs[1..].iter().all(|i| i.dims() == [inputs[0].c()])
+            }
+            Self::Back { .. } => {
+                inputs.len() == 6
+                    && inputs[0].is_activation()
+                    && inputs[0] == inputs[1]
+                    && inputs[2..].iter().all(|i| i.dims() == [inputs[0].c()])
             }
         }
     }
@@ -152,6 +203,11 @@ impl OpRules for Fold {
                     .with("outer", Attr::Ints(outer.iter().map(|x| *x as i64).collect()))
             }
             Self::Apply => word("apply"),
+            Self::Centred => word("centred"),
+            Self::Slope { eps, count } => {
+                word("slope").with("eps", Attr::Float(*eps)).with("count", Attr::Int(*count as i64))
+            }
+            Self::Back { count } => word("back").with("count", Attr::Int(*count as i64)),
         }
     }
 
@@ -181,6 +237,17 @@ impl OpRules for Fold {
                 inputs[0].at(at) * inputs[1].at(&[at[channel.dim] + group])
             }
             Self::Apply => inputs[0].at(at) * inputs[1].at(&at[1..2]) + inputs[2].at(&at[1..2]),
+            Self::Centred => {
+                let c = &at[1..2];
+                (inputs[0].at(at) - inputs[1].at(c)) * inputs[2].at(c) + inputs[3].at(c)
+            }
+            Self::Slope { eps, count } => {
+                inputs[0].at(at) / (*count as f64 * (inputs[1].at(at) + f64::from(*eps)).sqrt())
+            }
+            Self::Back { count } => {
+                let [mean, s, k, all] = [2, 3, 4, 5].map(|i| inputs[i].at(&at[1..2]));
+                (inputs[1].at(at) - all / *count as f64 - (inputs[0].at(at) - mean) * k) * s
+            }
         })
     }
 
@@ -188,8 +255,8 @@ impl OpRules for Fold {
         if let Some(scalar) = self.scalar_of() {
             return match self {
                 // Dimensions meet by position here: the bias of a linear operation may carry another name.
-                Self::Gain { .. } | Self::Shift => vectors(cx, &scalar),
-                Self::Apply | Self::Weight(_) => elementwise(cx, &scalar),
+                Self::Gain { .. } | Self::Shift | Self::Slope { .. } => vectors(cx, &scalar),
+                Self::Apply | Self::Centred | Self::Back { .. } | Self::Weight(_) => elementwise(cx, &scalar),
             };
         }
         let Self::Weight(channel) = self else { return };
@@ -210,9 +277,9 @@ impl OpRules for Fold {
 
     fn scalar(&self) -> Option<ScalarFn<'_>> {
         match self {
-            Self::Apply => self.scalar_of(),
+            Self::Apply | Self::Centred | Self::Back { .. } => self.scalar_of(),
             // On weights nothing is gained by fusing, and operands meet by position.
-            Self::Gain { .. } | Self::Shift | Self::Weight(_) => None,
+            Self::Gain { .. } | Self::Shift | Self::Slope { .. } | Self::Weight(_) => None,
         }
     }
 
@@ -223,8 +290,10 @@ impl OpRules for Fold {
     fn cost(&self, _inputs: &[&TensorTy], out: &TensorTy) -> Cost {
         match self {
             Self::Apply => Cost { macs: 0, flops: 2 * out.len() as u64 },
-            // Done at load time.
-            Self::Gain { .. } | Self::Shift | Self::Weight(_) => Cost::default(),
+            Self::Centred => shape_rules::flops(out, 3),
+            Self::Back { .. } => shape_rules::flops(out, 6),
+            // Done at load time, or once for each channel.
+            Self::Gain { .. } | Self::Shift | Self::Slope { .. } | Self::Weight(_) => Cost::default(),
         }
     }
 

@@ -11,6 +11,7 @@ pub mod args;
 pub mod case;
 mod channel_loops;
 mod conv_cases;
+mod conv_grad_groups;
 mod conv_grad_nest;
 mod conv_nest;
 #[cfg(test)]

@@ -12,11 +12,20 @@ pub enum Role {
     Layout,
     /// Outside training the result is input 0, unchanged.
     Identity,
-    /// Per-channel normalisation by stored statistics; inputs `x, weight, bias, mean, var`, all but the first `[c: C]`:
+    /// Per-channel normalisation by statistics; inputs `x, weight, bias, mean, var`, all but the first `[c: C]`:
     /// `y = (x - mean) / sqrt(var + eps) * weight + bias`.
     Norm {
         /// What keeps the root from 0.
         eps: f32,
+    },
+    /// The gradient of such a normalisation by `x`, where mean and variance are those of `x` itself; inputs `x, dy, weight, mean, var,
+    /// Σ dy, Σ dy u` with `u = (x - mean) / sqrt(var + eps)`:
+    /// `dx = weight / sqrt(var + eps) * (dy - Σ dy / count - u Σ dy u / count)`.
+    NormGrad {
+        /// What keeps the root from 0.
+        eps: f32,
+        /// Elements of a channel.
+        count: usize,
     },
     /// Linear in a weight, plus a bias: multiplying the part of the weight that feeds output channel `c` by `a` (and the
     /// bias of `c` as well) multiplies output channel `c` by `a`.

@@ -1,6 +1,9 @@
 //! Batch normalisation by stored statistics is `x * s + t` per channel. Where `x` comes from an operation that is linear in
 //! its weight and nobody else reads it, `s` goes into the weight and `t` into the bias, and the normalisation is gone;
 //! elsewhere it stays as one multiply-add. `s`, `t` and the new weight are operations on weights, done when these are loaded.
+//!
+//! By statistics of the batch, as while training, it is `(x - mean) * s + bias`: what takes roots and divides is computed once for each
+//! channel, in the gradient by `x` too.
 
 use crate::graph::patch::{Rewrite, Work};
 use crate::graph::{Def, ValueId};
@@ -14,9 +17,13 @@ pub(super) fn run(work: Work) -> Work {
     let users = graph.users();
     let mut rewrite = Rewrite::new(&work);
     for id in graph.ids() {
-        let done = norm_of(&work, id, &at_load).map(|eps| {
-            let host = host_of(&work, graph.uses(id)[0], &at_load, &users);
-            fold(&mut rewrite, id, eps, host)
+        let done = said(&work, id, &at_load).map(|said| match said {
+            Said::Known { eps } => {
+                let host = host_of(&work, graph.uses(id)[0], &at_load, &users);
+                fold(&mut rewrite, id, eps, host)
+            }
+            Said::Batch { eps } => split(&mut rewrite, id, eps),
+            Said::Grad { eps, count } => split_grad(&mut rewrite, id, eps, count),
         });
         match done {
             Some(Ok(new)) => rewrite.replace(id, new),
@@ -29,12 +36,51 @@ pub(super) fn run(work: Work) -> Work {
     rewrite.finish()
 }
 
-/// `eps` if the value is a normalisation whose statistics are known when weights are loaded.
-fn norm_of(work: &Work, id: ValueId, at_load: &[bool]) -> Option<f32> {
+/// What a value is.
+enum Said {
+    /// A normalisation whose statistics are known when weights are loaded.
+    Known { eps: f32 },
+    /// One by other statistics.
+    Batch { eps: f32 },
+    /// The gradient of such a one by its input.
+    Grad { eps: f32, count: usize },
+}
+
+fn said(work: &Work, id: ValueId, at_load: &[bool]) -> Option<Said> {
     let Def::Op { op, inputs } = &work.graph.value(id).def else { return None };
-    let Role::Norm { eps } = op.rules().role() else { return None };
-    let known = inputs.len() == 5 && inputs[1..].iter().all(|i| at_load[i.index()]);
-    known.then_some(eps)
+    match op.rules().role() {
+        Role::Norm { eps } if inputs.len() == 5 => {
+            let known = inputs[1..].iter().all(|i| at_load[i.index()]);
+            Some(if known { Said::Known { eps } } else { Said::Batch { eps } })
+        }
+        Role::NormGrad { eps, count } if inputs.len() == 7 => Some(Said::Grad { eps, count }),
+        Role::Plain
+        | Role::Layout
+        | Role::Identity
+        | Role::Norm { .. }
+        | Role::NormGrad { .. }
+        | Role::Linear(_) => None,
+    }
+}
+
+/// Writes a normalisation by statistics of the batch anew.
+fn split(rewrite: &mut Rewrite<'_>, id: ValueId, eps: f32) -> Result<ValueId, OpError> {
+    let inputs = rewrite.inputs(id);
+    let [x, weight, bias, mean, var] = inputs[..] else { return Ok(rewrite.keep(id)) };
+    let name = rewrite.old.graph.value(id).name.clone();
+    let gain = rewrite.op(&format!("{name}.gain"), Fold::Gain { eps }, &[weight, var], None)?;
+    rewrite.op(&name, Fold::Centred, &[x, mean, gain, bias], rewrite.old.origin[id.index()])
+}
+
+/// Writes its gradient by the input anew.
+fn split_grad(rewrite: &mut Rewrite<'_>, id: ValueId, eps: f32, count: usize) -> Result<ValueId, OpError> {
+    let inputs = rewrite.inputs(id);
+    let [x, dy, weight, mean, var, all, along] = inputs[..] else { return Ok(rewrite.keep(id)) };
+    let name = rewrite.old.graph.value(id).name.clone();
+    let gain = rewrite.op(&format!("{name}.gain"), Fold::Gain { eps }, &[weight, var], None)?;
+    let slope = rewrite.op(&format!("{name}.slope"), Fold::Slope { eps, count }, &[along, var], None)?;
+    let operands = [x, dy, mean, gain, slope, all];
+    rewrite.op(&name, Fold::Back { count }, &operands, rewrite.old.origin[id.index()])
 }
 
 /// The linear operation that makes `x`, if it can take a normalisation in.
