@@ -97,7 +97,8 @@ fn compile(args: &Compile, out: Out) -> Result<Object, Failure> {
     };
     // A training has its own checked program where the command line says something of its item.
     let tuning = tuning(args);
-    let (checked, trainer) = match wanted.train && (check::is_model(&args.file) || !wanted.with.is_empty()) {
+    let said = check::is_model(&args.file) || wanted.train_item.is_some() || !wanted.with.is_empty();
+    let (checked, trainer) = match wanted.train && said {
         true => {
             let (trainer, checked) = train::ahead(&tuning, args.program.batch as usize, out)?;
             (checked, Some(trainer))

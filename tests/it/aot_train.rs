@@ -261,6 +261,13 @@ fn a_model_of_another_tool_is_compiled_to_be_trained() {
     std::fs::write(dir.join("x.npy"), x).expect("a scratch folder");
     let ran = cnnc(&dir, &["run", &model, "-i", "x.npy", "-o", "y.npy"]);
     assert_eq!(ran.code, 0, "{ran:?}");
+    std::fs::write(dir.join("d.cnn"), read(&root().join("examples/digits.cnn"))).expect("a scratch folder");
+    let program = cnnc(&dir, &["compile", "d.cnn", "--train", "--train-item", "item.cnn", "-o", "d.o"]);
+    assert!(program.code == 2 && program.err.contains("for ONNX models"), "{program:?}");
+    let smaller =
+        cnnc(&dir, &["compile", "d.cnn", "--train", "--with", "batch=16", "-o", "d.o", "-o", "d.h"]);
+    assert_eq!((smaller.code, smaller.err.as_str()), (0, ""));
+    assert!(read(&dir.join("d.h")).contains("#define DIGITS_STEP_IMAGE_N 16"));
     let Some(cc) = cc("a model that is trained in C") else { return };
     std::fs::write(dir.join("main.c"), DRIVER).expect("a scratch folder");
     let flags = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-o", "main", "main.c", "m.o", "-lm"];

@@ -262,8 +262,9 @@ fn split(cx: &mut Importer, at: &At<'_>, x: Operands<'_>) -> Results {
         return Err(format!("parts of {sizes:?} of an axis of {}", v.dims[a]));
     }
     let mut start = 0;
+    // A part that the node has no result for is not made, however many it speaks of.
     let mut out = Vec::new();
-    for size in sizes {
+    for size in sizes.into_iter().take(count) {
         out.push(Value::Graph(cut(cx, &v, &[(a, size, start, 1)])?));
         start += size as i64;
     }
