@@ -2,12 +2,13 @@
 //!
 //! In: a verified nest and the vector unit. Out: bytes of the same function that Cranelift would make, or the reason why not;
 //! the caller then takes Cranelift's. One road for all nests: [`stmts`] walks statements and loops, [`pointers`] keeps one
-//! pointer per buffer and way of moving, which loops step in place, [`values`] evaluates expressions copy by copy,
+//! pointer per buffer and way of moving, which loops step in place, [`ahead`] asks for lines early, [`values`] evaluates expressions copy by copy,
 //! [`math`] holds the functions, and [`crate::kernels::x86`] numbers registers and encodes.
 //!
 //! Scalars are vectors of 128 bits whose lanes are equal. A vector loop longer than a vector is several side by side, the last
 //! with fewer lanes. Sums keep their order, each multiply-add rounds once: results are the interpreter's bits.
 
+mod ahead;
 mod ints;
 mod math;
 mod pointers;

@@ -177,6 +177,9 @@ impl Wide<'_> {
         self.code.push(Inst::Bind { label: head });
         self.forget();
         let values = wanted.then_some(counter);
+        if times == 1 {
+            self.ask_ahead(var, extent, (counter, wanted), body)?;
+        }
         self.turns(var, 0..times, extent - 1, body, Some(values))?;
         for (reg, bytes) in &stepped.pointers {
             self.code.push(Inst::AddImm { reg: *reg, value: bytes * times });

@@ -63,6 +63,11 @@ impl Wide<'_> {
         Ok(Address { pointer: pointers[copy], bytes, lane, lanes })
     }
 
+    /// The pointer and the bytes behind it of an access in `copy`.
+    pub(super) fn place(&self, form: &Affine, buf: Buf, copy: usize) -> Emitted<(G, i64)> {
+        self.address(form, buf, copy).map(|at| (at.pointer, at.bytes))
+    }
+
     fn mem(&self, at: Address) -> Emitted<Mem> {
         let disp = i32::try_from(at.bytes).map_err(|_| "an element more than 2 GiB behind its pointer")?;
         Ok(Mem { base: at.pointer, disp })
