@@ -25,15 +25,20 @@ pub struct Tabled {
     links: Arc<Links>,
 }
 
-/// Pairs of maps for each that is linked, beyond which lists are better.
-const SPARSE: usize = 3;
+/// Pairs of maps for each that is linked, beyond which lists are better: where maps fill vectors, and where they do not.
+const SPARSE: [usize; 2] = [10, 3];
+
+/// Maps that fill a vector.
+const WIDE: usize = 16;
 
 /// The dense form of `op`, if it has a table that is not too sparse.
 pub fn of(op: &Op) -> Option<Tabled> {
     let dense = |g: &Geometry| -> Option<(Geometry, Arc<Links>)> {
         let Linking::Table(links) = &g.links else { return None };
         let pairs = links.inputs.checked_mul(links.rows.len())?;
-        let full = g.share == Share::All && pairs <= SPARSE * count(links) && links.inputs > 1;
+        let wide = links.rows.len() >= WIDE && links.inputs >= WIDE;
+        let most = if wide { SPARSE[0] } else { SPARSE[1] };
+        let full = g.share == Share::All && pairs <= most * count(links) && links.inputs > 1;
         full.then(|| (Geometry { links: Linking::Dense, ..g.clone() }, links.clone()))
     };
     let (dense, links, makes_weight): (Op, _, _) = if let Op::Conv(c) = op {
