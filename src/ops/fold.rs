@@ -19,6 +19,7 @@ use super::args::{Attr, Attrs};
 use super::case::{Case, Fill};
 use super::lower::{LowerCx, ScalarFn, Wants, elementwise};
 use super::role::WeightChannel;
+use super::unary::UnaryFn;
 use super::{Cost, Field, Inferred, OpError, OpInfo, OpRules, Why, shape_rules};
 use crate::loops::build::NestBuilder;
 use crate::loops::{Affine, Expr, Reg, UnOp};
@@ -221,8 +222,21 @@ impl OpRules for Fold {
         Ok(Inferred { ty: inputs[0].clone(), why })
     }
 
-    fn vjp(&self, _e: &mut dyn Emit, at: &Applied<'_>) -> Pulled {
-        at.each(|_| Err(NotDifferentiable::new("passes make `fold`, after gradients were taken")))
+    fn vjp(&self, e: &mut dyn Emit, at: &Applied<'_>) -> Pulled {
+        // The gradient of a normalisation by running statistics has it, and gradients of that are asked for.
+        let (Self::Gain { eps }, [_, var]) = (self, at.inputs) else {
+            return at.each(|_| Err(NotDifferentiable::new("passes make `fold`, after gradients were taken")));
+        };
+        let shifted = e.shift(*var, *eps)?;
+        at.each(|i| {
+            if i == 0 {
+                let root = e.map(UnaryFn::Sqrt, shifted)?;
+                return Ok(Some(e.div(at.dy, root)?));
+            }
+            let part = e.mul(at.dy, at.y)?;
+            let part = e.div(part, shifted)?;
+            Ok(Some(e.scale(part, -0.5)?))
+        })
     }
 
     fn reference(&self, inputs: &[&Array], out: &TensorTy) -> Array {

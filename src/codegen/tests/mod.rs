@@ -279,3 +279,46 @@ fn assembled_kernels_run_beside_compiled_code() {
         }
     }
 }
+
+/// Sums over blocks that lie pages apart, 14 rows side by side.
+fn pages(blocks: usize) -> Nest {
+    let mut b = NestBuilder::new("pages");
+    let x = matrix(&mut b, "x", blocks, 2048, false);
+    let w = matrix(&mut b, "w", 16 * blocks, 8, false);
+    let y = matrix(&mut b, "y", 14, 8, true);
+    b.for_(LoopKind::Jam, "row", 14, |b, row| {
+        b.for_(LoopKind::Vec, "l", 8, |b, l| {
+            let acc = b.let_(0.0);
+            b.serial("block", blocks, |b, block| {
+                b.serial("i", 16, |b, i| {
+                    let column = Affine::from(i).plus(row, 16);
+                    let from = b.load(x, &[block.into(), column]);
+                    let by = b.load(w, &[Affine::from(i).plus(block, 16), l.into()]);
+                    b.set(acc, Expr::fma(from, by, acc.into()));
+                });
+            });
+            b.store(y, &[row.into(), l.into()], acc);
+        });
+    });
+    b.finish()
+}
+
+#[test]
+fn lines_of_the_next_page_are_asked_for() {
+    let blocks = 3;
+    let nest = pages(blocks);
+    let value = |i: usize| ((i * 7) % 5) as f32;
+    let x: Vec<f32> = (0..blocks * 2048).map(value).collect();
+    let w: Vec<f32> = (0..16 * blocks * 8).map(value).collect();
+    let expect = |at: usize| -> f32 {
+        let (row, l) = (at / 8, at % 8);
+        let term = |k: usize| value(k / 16 * 2048 + 16 * row + k % 16) * value(8 * k + l);
+        (0..16 * blocks).map(term).sum()
+    };
+    check(&nest, &[x, w, vec![0.0; 14 * 8]], 2, expect);
+    for isa in levels().into_iter().filter(|isa| isa.has(crate::kernels::isa::Feature::Fma)) {
+        let code = compile(std::slice::from_ref(&nest), &isa).unwrap_or_else(|e| panic!("{e}"));
+        let lines = code.disassembly(0).matches("prefetcht0").count();
+        assert_eq!(lines, 14, "{}", isa.name());
+    }
+}
