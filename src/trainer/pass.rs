@@ -146,7 +146,9 @@ fn train(work: &mut Work) -> Result<(), String> {
     }
     let ty = graph.value(out).ty.clone();
     if !ty.is_activation() || ty.c() < 2 {
-        return Err(format!("a training step is measured on classes along channels, the output is {ty}"));
+        return Err(format!(
+            "a training step is measured on classes along channels, two or more of them; the output is {ty} (`cnnc train` takes any loss)"
+        ));
     }
     let dims = ty.names().iter().zip(ty.dims()).map(|(n, e)| (n.clone(), if &**n == "c" { 1 } else { *e }));
     let label = TensorTy::new(dims).map_err(|_| "its output is too large")?;
