@@ -99,6 +99,24 @@ impl<'a> Rewrite<'a> {
         Ok(id)
     }
 
+    /// The graph with each value replaced by what `said` makes for it; where it makes nothing, or a shape rule refuses what it makes, the
+    /// value stays as it was.
+    pub fn each(
+        old: &'a Work,
+        mut said: impl FnMut(&mut Self, ValueId) -> Option<Result<ValueId, OpError>>,
+    ) -> Work {
+        let mut rewrite = Self::new(old);
+        for id in old.graph.ids() {
+            match said(&mut rewrite, id) {
+                Some(Ok(new)) => rewrite.replace(id, new),
+                Some(Err(_)) | None => {
+                    rewrite.keep(id);
+                }
+            }
+        }
+        rewrite.finish()
+    }
+
     /// The new graph, its ports and updates led to what stands for the old ones. A weight that is updated was kept as one.
     pub fn finish(mut self) -> Work {
         for i in 0..self.new.graph.inputs.len() {

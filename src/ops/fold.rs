@@ -1,5 +1,5 @@
-//! What of a batch normalisation can be computed once for each channel instead of for each element. Only passes make these
-//! operations; the language has no word for them. With statistics known when weights are loaded,
+//! What of a batch normalisation can be computed once for each channel instead of for each element. Passes make these
+//! operations, and the gradient of a normalisation by running statistics makes `gain`; the language has no word for them. With statistics known when weights are loaded,
 //! `y = (x - mean) / sqrt(var + eps) * weight + bias` is written as `y = x * s + t`, and `s` and `t` may go into a linear operation:
 //!
 //! * `gain`:   `s[c] = weight[c] / sqrt(var[c] + eps)`                       inputs `weight, var`
@@ -223,7 +223,7 @@ impl OpRules for Fold {
     }
 
     fn vjp(&self, e: &mut dyn Emit, at: &Applied<'_>) -> Pulled {
-        // The gradient of a normalisation by running statistics has it, and gradients of that are asked for.
+        // Second gradients of a normalisation by running statistics go through it.
         let (Self::Gain { eps }, [_, var]) = (self, at.inputs) else {
             return at.each(|_| Err(NotDifferentiable::new("passes make `fold`, after gradients were taken")));
         };

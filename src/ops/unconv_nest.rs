@@ -72,18 +72,17 @@ pub(super) fn by_phases(geometry: &Geometry) -> bool {
 
 impl Phase {
     /// Whether each output sees the only input, and through one tap: tap `first + (i + base) * step` for output `i` of the phase.
-    fn single(&self, w: &Window) -> Option<Run> {
-        let run = *self.runs.first()?;
+    fn is_single(&self, w: &Window) -> bool {
+        let [run] = self.runs[..] else { return false };
         let last = run.base + self.rows as i64 - 1;
-        (w.out == 1 && self.runs.len() == 1 && run.apart.1 == 1 && run.base >= 0 && last < run.taps as i64)
-            .then_some(run)
+        w.out == 1 && run.apart.1 == 1 && run.base >= 0 && last < run.taps as i64
     }
 }
 
 /// How far before and after the input some phase of an axis reads; `turns` as of [`turns`].
 fn halo(w: &Window, turns: usize) -> (usize, usize) {
     let mut halo = (0, 0);
-    for phase in phases(w, turns).iter().filter(|p| p.single(w).is_none()) {
+    for phase in phases(w, turns).iter().filter(|p| !p.is_single(w)) {
         for run in &phase.runs {
             let least = run.base - ((run.taps - 1) * run.apart.1) as i64;
             let most = run.base + ((phase.rows - 1) * turns) as i64;
@@ -204,7 +203,7 @@ fn one_sum(
     acc: Reg,
 ) {
     let grid = at.len() - windows.len();
-    let singles: Vec<bool> = phase.iter().zip(windows).map(|(p, w)| p.single(w).is_some()).collect();
+    let singles: Vec<bool> = phase.iter().zip(windows).map(|(p, w)| p.is_single(w)).collect();
     let names = cx.out().grid_names().to_vec();
     let terms = runs.iter().zip(&singles).map(|(r, single)| if *single { 1 } else { r.taps });
     let mut sum: Vec<(String, usize)> = names.iter().map(|n| format!("k{n}")).zip(terms).collect();

@@ -15,25 +15,16 @@ pub(super) fn run(work: Work) -> Work {
     let graph = &work.graph;
     let at_load = graph.at_load();
     let users = graph.users();
-    let mut rewrite = Rewrite::new(&work);
-    for id in graph.ids() {
-        let done = said(&work, id, &at_load).map(|said| match said {
+    Rewrite::each(&work, |rewrite, id| {
+        Some(match said(&work, id, &at_load)? {
             Said::Known { eps } => {
                 let host = host_of(&work, graph.uses(id)[0], &at_load, &users);
-                fold(&mut rewrite, id, eps, host)
+                fold(rewrite, id, eps, host)
             }
-            Said::Batch { eps } => split(&mut rewrite, id, eps),
-            Said::Grad { eps, count } => split_grad(&mut rewrite, id, eps, count),
-        });
-        match done {
-            Some(Ok(new)) => rewrite.replace(id, new),
-            // A shape rule that refuses leaves the normalisation as it was.
-            Some(Err(_)) | None => {
-                rewrite.keep(id);
-            }
-        }
-    }
-    rewrite.finish()
+            Said::Batch { eps } => split(rewrite, id, eps),
+            Said::Grad { eps, count } => split_grad(rewrite, id, eps, count),
+        })
+    })
 }
 
 /// What a value is.

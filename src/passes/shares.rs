@@ -8,17 +8,7 @@ use crate::ops::conv_grad_fold::ConvGradFold;
 use crate::ops::conv_grad_sums::{self, ConvGradSums};
 
 pub(super) fn run(work: Work) -> Work {
-    let mut rewrite = Rewrite::new(&work);
-    for id in work.graph.ids() {
-        let said = said(&work.graph, id).map(|said| anew(&mut rewrite, id, said));
-        match said {
-            Some(Ok(new)) => rewrite.replace(id, new),
-            Some(Err(_)) | None => {
-                rewrite.keep(id);
-            }
-        }
-    }
-    rewrite.finish()
+    Rewrite::each(&work, |rewrite, id| said(&work.graph, id).map(|said| anew(rewrite, id, said)))
 }
 
 fn said(graph: &Graph, id: ValueId) -> Option<(ConvGradSums, ConvGradFold)> {

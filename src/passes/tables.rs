@@ -8,20 +8,10 @@ use crate::ops::OpError;
 use crate::ops::tabled::{Tabled, of};
 
 pub(super) fn run(work: Work) -> Work {
-    let mut rewrite = Rewrite::new(&work);
-    for id in work.graph.ids() {
-        let tabled = match &work.graph.value(id).def {
-            Def::Op { op, .. } => of(op),
-            Def::Input(_) | Def::Param { .. } | Def::Const(_) => None,
-        };
-        match tabled.map(|t| dense(&mut rewrite, id, &t)) {
-            Some(Ok(new)) => rewrite.replace(id, new),
-            Some(Err(_)) | None => {
-                rewrite.keep(id);
-            }
-        }
-    }
-    rewrite.finish()
+    Rewrite::each(&work, |rewrite, id| {
+        let Def::Op { op, .. } = &work.graph.value(id).def else { return None };
+        of(op).map(|tabled| dense(rewrite, id, &tabled))
+    })
 }
 
 fn dense(rewrite: &mut Rewrite<'_>, id: ValueId, tabled: &Tabled) -> Result<ValueId, OpError> {

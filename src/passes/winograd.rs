@@ -18,17 +18,9 @@ enum Said {
 
 pub(super) fn run(work: Work, settings: &Settings) -> Work {
     let at_load = work.graph.at_load();
-    let mut rewrite = Rewrite::new(&work);
-    for id in work.graph.ids() {
-        let said = said(&work.graph, id, settings, &at_load).map(|said| anew(&mut rewrite, id, said));
-        match said {
-            Some(Ok(new)) => rewrite.replace(id, new),
-            Some(Err(_)) | None => {
-                rewrite.keep(id);
-            }
-        }
-    }
-    rewrite.finish()
+    Rewrite::each(&work, |rewrite, id| {
+        said(&work.graph, id, settings, &at_load).map(|said| anew(rewrite, id, said))
+    })
 }
 
 fn said(graph: &Graph, id: ValueId, settings: &Settings, at_load: &[bool]) -> Option<Said> {
