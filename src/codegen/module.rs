@@ -75,6 +75,7 @@ pub fn compile(nests: &[Nest], isa: &Isa) -> Result<Code, CodegenError> {
             len: b.len,
             writable: b.writable,
             pointwise: pointwise(nest, Buf(i as u32)),
+            private: b.is_private(),
         };
         let bufs = nest.bufs.iter().enumerate().map(spec).collect();
         // SAFETY: this is the finalized function of this nest or its equal, made with the signature of `RawFn`.
@@ -97,8 +98,12 @@ pub fn assembled(kernels: &[Kernel], isa: &Isa) -> Result<Vec<Entry>, CodegenErr
     let ids = define::kernels(&mut module, kernels)?;
     let (code, owner) = finish(module, &ids)?;
     let entry = |(kernel, code): (&Kernel, *const u8)| {
-        let spec =
-            |(len, writable): &(usize, bool)| BufSpec { len: *len, writable: *writable, pointwise: false };
+        let spec = |(len, writable): &(usize, bool)| BufSpec {
+            len: *len,
+            writable: *writable,
+            pointwise: false,
+            private: false,
+        };
         let bufs = kernel.bufs.iter().map(spec).collect();
         // SAFETY: a kernel has the signature of `RawFn`.
         let code = unsafe { std::mem::transmute::<*const u8, RawFn>(code) };

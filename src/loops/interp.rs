@@ -297,6 +297,9 @@ impl Machine<'_> {
                 let all = 0..*extent;
                 let turns = if *par { share(*extent, self.range.clone(), self.chunks) } else { all };
                 for i in turns {
+                    if *par {
+                        self.forget();
+                    }
                     self.env[*var] = i as i64;
                     self.block(body)?;
                 }
@@ -376,6 +379,15 @@ impl Machine<'_> {
                     }
                 }
                 Ok(())
+            }
+        }
+    }
+
+    /// A turn that is shared out finds nothing of use in private buffers.
+    fn forget(&mut self) {
+        for (decl, buf) in self.nest.bufs.iter().zip(&mut *self.bufs) {
+            if decl.is_private() {
+                buf.fill(f32::NAN);
             }
         }
     }

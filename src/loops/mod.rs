@@ -22,7 +22,8 @@
 //!   visible from there to the end of the statement list that holds it.
 //! * **Buffers** have dimensions with strides and, around each, a halo in which indices may fall. An access is a buffer
 //!   and one index per dimension, each proved by the verifier to lie in `-lo .. extent + hi`.
-//!   A dimension may lie cut into blocks ([`BufDecl::block`]) until the nest is scheduled.
+//!   A dimension may lie cut into blocks ([`BufDecl::block`]) until the nest is scheduled. One of stride 0 in a writable buffer is
+//!   [`private`]: what lies there lasts for one turn of the loop that counts it, and each thread has such a buffer for itself.
 //! * Arithmetic is IEEE `f32`; `Fma` rounds once where the target has it, else twice; `Min`/`Max` give NaN if either side is
 //!   (and of zeros of both signs either one).
 //!
@@ -35,6 +36,7 @@ pub mod interp;
 pub mod parse;
 pub mod pointwise;
 pub mod print;
+pub mod private;
 #[cfg(test)]
 pub(crate) mod random;
 pub mod range;
@@ -127,6 +129,17 @@ impl BufDecl {
             dims.insert(dim, DimDecl { extent: blocks, stride, halo: (0, 0) });
         }
         dims
+    }
+
+    /// The dimensions whose elements share their memory (see [`private`]).
+    pub fn private_dims(&self) -> impl Iterator<Item = usize> {
+        let shared = |d: &DimDecl| d.stride == 0 && d.extent > 1;
+        self.dims.iter().enumerate().filter(move |(_, d)| self.writable && shared(d)).map(|(i, _)| i)
+    }
+
+    /// Whether each thread has such a buffer for itself.
+    pub fn is_private(&self) -> bool {
+        self.private_dims().next().is_some()
     }
 
     /// The position of an element, as an expression; of a buffer without blocks.

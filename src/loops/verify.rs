@@ -4,7 +4,7 @@
 //! Checked: names are bound once and used in scope; buffers lie inside their length and writable ones do not overlap
 //! themselves; every access, table and divisor is in range (by [`super::range`]); stores go to writable buffers only;
 //! `Par` stands outermost, all or none, and no `Par` loop touches what another one stores; iterations of all but
-//! `Serial` loops are independent; `Jam` and `Vec` bodies hold only what these kinds allow. Not checked: values.
+//! `Serial` loops are independent; private dimensions are filled anew by each turn (by [`super::private`]); `Jam` and `Vec` bodies hold only what these kinds allow. Not checked: values.
 
 use super::print::Names;
 use super::range::{Facts, Interval};
@@ -31,6 +31,7 @@ pub fn verify(nest: &Nest) -> Result<(), Vec<String>> {
     if v.errors.is_empty() {
         // These look at names and accesses that are known to be well formed by now.
         v.errors.extend(super::independent::check(nest));
+        v.errors.extend(super::private::breaches(nest));
     }
     if v.errors.is_empty() { Ok(()) } else { Err(v.errors) }
 }
@@ -96,7 +97,8 @@ impl Verifier<'_> {
         }
         if b.writable && !empty {
             let total = |d: &super::DimDecl| d.extent + d.halo.0 + d.halo.1;
-            let mut dims: Vec<_> = dims.iter().filter(|d| total(d) > 1).collect();
+            let kept = |d: &&super::DimDecl| total(d) > 1 && (d.stride != 0 || d.halo != (0, 0));
+            let mut dims: Vec<_> = dims.iter().filter(kept).collect();
             dims.sort_by_key(|d| d.stride.unsigned_abs());
             let mut reach = 1u128;
             for d in dims {

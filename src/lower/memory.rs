@@ -10,6 +10,7 @@
 use super::Step;
 use super::plan::{self, Block, Plan};
 use crate::graph::{Def, Graph, ValueId};
+use crate::loops::{BufDecl, Nest};
 
 /// Where a value lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub struct Memory {
     pub arena: Plan,
     /// For each step where its own buffers lie, in the arena or, at load time, in the store.
     pub scratch: Vec<Vec<Place>>,
+    /// For how many threads private buffers lie there, one behind another, [`private_step`] elements apart.
+    pub threads: usize,
 }
 
 impl Memory {
@@ -47,11 +50,17 @@ impl Memory {
     }
 }
 
+/// Elements from a private buffer of one thread to that of the next.
+pub fn private_step(buf: &BufDecl) -> usize {
+    buf.len.next_multiple_of(plan::ALIGN / ELEMENT)
+}
+
 /// Bytes of an element.
 const ELEMENT: usize = size_of::<f32>();
 
-/// Finds a place for every stored value; `in_place` says whether a step may take over the buffer of a dying operand.
-pub fn memory(graph: &Graph, steps: &[Step], in_place: bool) -> Memory {
+/// Finds a place for every stored value, and for the buffers of the `nests` of the steps alone, the private ones for each of `threads`
+/// threads.
+pub fn memory(graph: &Graph, steps: &[Step], nests: &[&Nest], threads: usize) -> Memory {
     let mut places = vec![Place::None; graph.values.len()];
     for (i, port) in graph.outputs.iter().enumerate() {
         places[port.value.index()] = Place::Output(i);
@@ -59,8 +68,13 @@ pub fn memory(graph: &Graph, steps: &[Step], in_place: bool) -> Memory {
     for (i, port) in graph.inputs.iter().enumerate() {
         places[port.value.index()] = Place::Input(i);
     }
-    let store = Lives::of(graph, steps, true, in_place);
-    let arena = Lives::of(graph, steps, false, in_place);
+    let own = |now: usize| nests[now].bufs[steps[now].reads.len() + 1..].iter();
+    let sizes = |now: usize| -> Vec<usize> {
+        let len = |b: &BufDecl| if b.is_private() { private_step(b) * threads } else { b.len };
+        own(now).map(|b| len(b) * ELEMENT).collect()
+    };
+    let store = Lives::of(graph, steps, true, &sizes);
+    let arena = Lives::of(graph, steps, false, &sizes);
     let (store_plan, arena_plan) = (plan::plan(&store.blocks), plan::plan(&arena.blocks));
     for (value, block) in &store.held {
         places[value.index()] = Place::Store(store_plan.offsets[*block] / ELEMENT);
@@ -78,7 +92,7 @@ pub fn memory(graph: &Graph, steps: &[Step], in_place: bool) -> Memory {
     for (step, block) in &arena.scratch {
         scratch[*step].push(Place::Arena(arena_plan.offsets[*block] / ELEMENT));
     }
-    Memory { places, store: store_plan, arena: arena_plan, scratch }
+    Memory { places, store: store_plan, arena: arena_plan, scratch, threads }
 }
 
 /// Blocks of one of the two memories, and which value lies in which.
@@ -91,7 +105,7 @@ struct Lives {
 }
 
 impl Lives {
-    fn of(graph: &Graph, steps: &[Step], at_load: bool, in_place: bool) -> Self {
+    fn of(graph: &Graph, steps: &[Step], at_load: bool, own: &dyn Fn(usize) -> Vec<usize>) -> Self {
         let mut lives = Self::default();
         let end = steps.len();
         if at_load {
@@ -102,15 +116,15 @@ impl Lives {
             }
         }
         for (now, step) in steps.iter().enumerate().filter(|(_, s)| s.at_load == at_load) {
-            for buf in &step.nest.bufs[step.reads.len() + 1..] {
+            for size in own(now) {
                 lives.scratch.push((now, lives.blocks.len()));
-                lives.blocks.push(Block { size: buf.len * ELEMENT, first: now, last: now });
+                lives.blocks.push(Block { size, first: now, last: now });
             }
             if graph.leaves(step.value) {
                 continue;
             }
             let last = last_read(steps, step.value, at_load, now, end);
-            match lives.dying(step, now).filter(|_| in_place) {
+            match lives.dying(step, now) {
                 Some(block) => {
                     lives.blocks[block].last = last;
                     lives.held.push((step.value, block));

@@ -28,6 +28,8 @@ pub struct BufSpec {
     /// Whether it may be the very buffer that the function stores into: each element is read only by the range that stores
     /// it, before it does.
     pub pointwise: bool,
+    /// Whether calls for disjoint ranges that run at the same time must not have the same one.
+    pub private: bool,
 }
 
 /// A function of machine code.
@@ -58,7 +60,7 @@ impl Entry {
     /// `code` stays callable as long as `owner` lives. Called with one pointer per element of `bufs`, each to that many
     /// elements, and `0 <= begin <= end <= chunks`, it reads only within them, writes only within those marked writable,
     /// and writes disjoint elements for disjoint ranges, which no other disjoint range reads. It does so also when a buffer
-    /// marked pointwise is the writable one.
+    /// marked pointwise is the writable one. Buffers marked private are its own while it runs, and it expects nothing of their contents.
     pub unsafe fn new(
         code: RawFn,
         name: &str,
@@ -131,7 +133,9 @@ impl std::error::Error for WrongBuffers {}
 /// A program with pointers for places, for the time of one run.
 pub(super) struct Bound<'a> {
     program: &'a Program,
-    /// The buffers of all steps, one step after another.
+    /// How many threads it runs on.
+    threads: usize,
+    /// The buffers of all steps, one step after another; those of a step with private buffers once for each thread.
     pointers: Vec<*mut f32>,
     /// Where each step's begin.
     starts: Vec<usize>,
@@ -145,9 +149,13 @@ unsafe impl Sync for Bound<'_> {}
 
 impl<'a> Bound<'a> {
     /// Compares the lengths of what is lent with what the program needs, and finds the places in it.
-    pub(super) fn new(program: &'a Program, mut memory: Memory<'a>) -> Result<Self, RunError> {
-        let sizes = program.sizes();
-        length("arena", memory.arena.len(), sizes.arena)?;
+    pub(super) fn new(
+        program: &'a Program,
+        mut memory: Memory<'a>,
+        threads: usize,
+    ) -> Result<Self, RunError> {
+        let (sizes, threads) = (program.sizes(), threads.max(1));
+        length("arena", memory.arena.len(), program.arena(threads))?;
         length("parameters", memory.params.len(), sizes.params)?;
         length("state", memory.state.len(), sizes.state)?;
         length("constants", memory.consts.len(), sizes.consts)?;
@@ -164,26 +172,39 @@ impl<'a> Bound<'a> {
         let outputs: Vec<*mut f32> = memory.outputs.iter_mut().map(|o| o.as_mut_ptr()).collect();
         let mut pointers = Vec::new();
         let mut starts = Vec::with_capacity(program.steps.len());
+        let planned = sizes.threads.max(1);
         for (_, places) in &program.steps {
             starts.push(pointers.len());
-            pointers.extend(places.iter().map(|place| match place {
-                // Offsets were checked against the sizes when the program was made. Nothing writes through a pointer that
-                // comes from a shared borrow: the program puts only buffers that are read there.
-                Place::Arena(offset) => arena.wrapping_add(*offset),
-                Place::Param(offset) => memory.params.as_ptr().cast_mut().wrapping_add(*offset),
-                Place::State(offset) => state.wrapping_add(*offset),
-                Place::Const(offset) => memory.consts.as_ptr().cast_mut().wrapping_add(*offset),
-                Place::Input(i) => memory.inputs[*i].as_ptr().cast_mut(),
-                Place::Output(i) => outputs[*i],
-            }));
+            let several = places.iter().any(|p| matches!(p, Place::Private { .. }));
+            for thread in 0..if several { threads } else { 1 } {
+                pointers.extend(places.iter().map(|place| match place {
+                    // Offsets were checked against the sizes when the program was made. Nothing writes through a pointer that
+                    // comes from a shared borrow: the program puts only buffers that are read there.
+                    Place::Arena(offset) => arena.wrapping_add(*offset),
+                    Place::Private { at, step, beyond: _ } if thread < planned => {
+                        arena.wrapping_add(at + thread * step)
+                    }
+                    Place::Private { beyond, .. } => {
+                        arena.wrapping_add(sizes.arena + (thread - planned) * sizes.private + beyond)
+                    }
+                    Place::Param(offset) => memory.params.as_ptr().cast_mut().wrapping_add(*offset),
+                    Place::State(offset) => state.wrapping_add(*offset),
+                    Place::Const(offset) => memory.consts.as_ptr().cast_mut().wrapping_add(*offset),
+                    Place::Input(i) => memory.inputs[*i].as_ptr().cast_mut(),
+                    Place::Output(i) => outputs[*i],
+                }));
+            }
         }
-        Ok(Self { program, pointers, starts, _memory: PhantomData })
+        Ok(Self { program, threads, pointers, starts, _memory: PhantomData })
     }
 
-    fn pointers(&self, step: usize) -> &[*mut f32] {
+    /// The buffers of a step as `thread` sees them.
+    fn pointers(&self, step: usize, thread: usize) -> &[*mut f32] {
         let start = self.starts[step];
         let end = self.starts.get(step + 1).copied().unwrap_or(self.pointers.len());
-        &self.pointers[start..end]
+        let count = self.program.steps[step].1.len();
+        let first = if end - start > count { start + thread * count } else { start };
+        &self.pointers[first..first + count]
     }
 
     /// The share of `thread` of `threads` in a step.
@@ -191,13 +212,14 @@ impl<'a> Bound<'a> {
     /// # Safety
     /// Each share of a step runs once at a time, and no two steps run at the same time.
     pub(super) unsafe fn step(&self, step: usize, thread: usize, threads: usize) {
+        assert!(thread < threads && threads <= self.threads, "the arena has room for all threads");
         let entry = &self.program.steps[step].0;
         let range = share(entry.chunks, thread, threads);
         if !range.is_empty() {
             // SAFETY: `Program::new` has checked that each buffer lies within its store and that what is written overlaps
             // nothing else but what the entry promises may be overwritten as it is read; `new` has checked the stores. Shares are disjoint ranges, of which the entry promises that they
-            // do not meet; the caller promises the rest.
-            unsafe { entry.call(self.pointers(step), range.start, range.end) }
+            // do not meet; private buffers are this thread's, which is less than `self.threads`. The caller promises the rest.
+            unsafe { entry.call(self.pointers(step, thread), range.start, range.end) }
         }
     }
 }
@@ -228,7 +250,7 @@ impl<'b> View<'b> {
     /// Exclusive, so that nothing runs while the view exists.
     pub(super) fn new(bound: &'b mut Bound<'_>, step: usize) -> View<'b> {
         let bound = &*bound;
-        View { entry: &bound.program.steps[step].0, pointers: bound.pointers(step) }
+        View { entry: &bound.program.steps[step].0, pointers: bound.pointers(step, 0) }
     }
 
     /// The entry that ran.
@@ -245,6 +267,35 @@ impl<'b> View<'b> {
             (None, _) | (_, None) => &[],
         }
     }
+}
+
+/// `y[i] = x[i] + 1` by way of a private buffer of one element, `chunks` elements in as many chunks, for tests.
+#[cfg(test)]
+pub(super) fn by_way_of_private(chunks: usize) -> Entry {
+    fn code(bufs: *const *mut f32, begin: i64, end: i64) {
+        for i in begin as usize..end as usize {
+            // SAFETY: `by_way_of_private` says that the first two buffers hold `chunks` elements and the third one.
+            unsafe {
+                let (x, y, own) = (*bufs, *bufs.add(1), *bufs.add(2));
+                own.write_volatile(*x.add(i));
+                std::thread::yield_now();
+                *y.add(i) = own.read_volatile() + 1.0;
+            }
+        }
+    }
+    #[cfg(target_arch = "x86_64")]
+    extern "sysv64" fn raw(bufs: *const *mut f32, begin: i64, end: i64) {
+        code(bufs, begin, end);
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    extern "C" fn raw(bufs: *const *mut f32, begin: i64, end: i64) {
+        code(bufs, begin, end);
+    }
+    let shared = |writable| BufSpec { len: chunks, writable, pointwise: false, private: false };
+    let own = BufSpec { len: 1, writable: true, pointwise: false, private: true };
+    // SAFETY: a function lives for ever, and touches element `i` of two buffers of `chunks` for chunk `i`, and a third buffer that is
+    // private.
+    unsafe { Entry::new(raw, "private", vec![shared(false), shared(true), own], chunks, Arc::new(())) }
 }
 
 /// `y[i] = x[i] * 2 + i` over `len` elements in `chunks` chunks: a Rust function in the place of machine code, for tests.
@@ -269,8 +320,8 @@ pub(super) fn doubled(chunks: usize, len: usize) -> Entry {
     }
     assert!(chunks <= len);
     let bufs = vec![
-        BufSpec { len, writable: false, pointwise: true },
-        BufSpec { len, writable: true, pointwise: false },
+        BufSpec { len, writable: false, pointwise: true, private: false },
+        BufSpec { len, writable: true, pointwise: false, private: false },
     ];
     // SAFETY: a function lives for ever, and touches element `i` of two buffers of `len >= chunks` for chunk `i`.
     unsafe { Entry::new(raw, "doubled", bufs, chunks, Arc::new(())) }

@@ -14,6 +14,16 @@ use super::threads::{self, Executor};
 pub enum Place {
     /// In the arena, which steps read and write; its contents last for one run.
     Arena(usize),
+    /// In the arena, a buffer for each of [`Sizes::threads`] threads; those of further threads lie behind the arena, in a part of
+    /// [`Sizes::private`] elements for each.
+    Private {
+        /// Where that of the first thread begins.
+        at: usize,
+        /// Elements from there to that of the next thread, at least those of the buffer.
+        step: usize,
+        /// Where it begins in the part of a further thread.
+        beyond: usize,
+    },
     /// In the parameters: whatever was computed or loaded before runs.
     Param(usize),
     /// In the state: parameters that steps read and write, and that stay after the run.
@@ -38,8 +48,12 @@ pub struct Step {
 /// How large everything is, in elements.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sizes {
-    /// The arena.
+    /// The arena, for up to `threads` threads.
     pub arena: usize,
+    /// How many threads have their private buffers in the arena; 0 is taken for 1.
+    pub threads: usize,
+    /// What each further thread needs.
+    pub private: usize,
     /// All parameters.
     pub params: usize,
     /// The state.
@@ -62,7 +76,7 @@ pub struct Program {
 /// What a run is lent.
 #[derive(Debug, Default)]
 pub struct Memory<'a> {
-    /// Scratch space of [`Sizes::arena`] elements; one run at a time. Steps expect nothing of its contents.
+    /// Scratch space of [`Program::arena`] elements; one run at a time. Steps expect nothing of its contents.
     pub arena: &'a mut [f32],
     /// Parameters.
     pub params: &'a [f32],
@@ -157,12 +171,18 @@ impl Program {
         &self.sizes
     }
 
+    /// Elements of the arena of a run on so many threads.
+    pub fn arena(&self, threads: usize) -> usize {
+        let further = threads.saturating_sub(self.sizes.threads.max(1));
+        self.sizes.arena.saturating_add(self.sizes.private.saturating_mul(further))
+    }
+
     /// Runs all steps on the threads of `executor`. The results are the same bits for any number of threads.
     ///
     /// # Errors
     /// A length is wrong, or the executor breaks its contract.
     pub fn run(&self, memory: Memory<'_>, executor: &dyn Executor) -> Result<(), RunError> {
-        let bound = Bound::new(self, memory)?;
+        let bound = Bound::new(self, memory, executor.threads())?;
         threads::run(&bound, 0..self.len(), executor, None)
     }
 
@@ -171,7 +191,7 @@ impl Program {
     /// # Errors
     /// As [`Program::run`].
     pub fn run_timed(&self, memory: Memory<'_>, executor: &dyn Executor) -> Result<Vec<Duration>, RunError> {
-        let bound = Bound::new(self, memory)?;
+        let bound = Bound::new(self, memory, executor.threads())?;
         let mut times = Vec::with_capacity(self.len());
         threads::run(&bound, 0..self.len(), executor, Some(&mut times))?;
         Ok(times)
@@ -187,7 +207,7 @@ impl Program {
         executor: &dyn Executor,
         observe: &mut dyn FnMut(usize, &View<'_>),
     ) -> Result<(), RunError> {
-        let mut bound = Bound::new(self, memory)?;
+        let mut bound = Bound::new(self, memory, executor.threads())?;
         for step in 0..self.len() {
             threads::run(&bound, step..step + 1, executor, None)?;
             observe(step, &View::new(&mut bound, step));
@@ -205,6 +225,12 @@ fn extent(place: Place, len: usize, sizes: &Sizes) -> Option<(usize, std::ops::R
     let whole = |store: usize, size: usize| (size == len).then_some((store, 0..len));
     match place {
         Place::Arena(start) => within(0, start, sizes.arena),
+        Place::Private { at, step, beyond } => {
+            let last = step.checked_mul(sizes.threads.max(1) - 1)?;
+            let (store, all) = (0, at..at.checked_add(last)?.checked_add(len)?);
+            let fits = len <= step && all.end <= sizes.arena && beyond.checked_add(len)? <= sizes.private;
+            fits.then_some((store, all))
+        }
         Place::Param(start) => within(1, start, sizes.params),
         Place::Const(start) => within(2, start, sizes.consts),
         Place::State(start) => within(3, start, sizes.state),
@@ -219,11 +245,26 @@ fn check(entry: &Entry, places: &[Place], sizes: &Sizes) -> Result<(), &'static 
     }
     let mut ranges = Vec::with_capacity(places.len());
     for (place, spec) in places.iter().zip(entry.bufs()) {
-        if spec.writable && !matches!(place, Place::Arena(_) | Place::State(_) | Place::Output(_)) {
+        let changes =
+            matches!(place, Place::Arena(_) | Place::Private { .. } | Place::State(_) | Place::Output(_));
+        if spec.writable && !changes {
             return Err("a store into what is only read");
+        }
+        if spec.private != matches!(place, Place::Private { .. }) {
+            return Err("a buffer that threads share, or each has for itself, against its entry");
         }
         let range = extent(*place, spec.len, sizes).ok_or("a buffer beyond its store")?;
         ranges.push((range, spec));
+    }
+    let mut beyond: Vec<std::ops::Range<usize>> = Vec::new();
+    for (place, spec) in places.iter().zip(entry.bufs()) {
+        if let Place::Private { beyond: at, .. } = place {
+            let part = *at..at + spec.len;
+            if beyond.iter().any(|b| b.start < part.end && part.start < b.end) {
+                return Err("two private buffers in one place");
+            }
+            beyond.push(part);
+        }
     }
     for (i, ((store, a), spec)) in ranges.iter().enumerate() {
         for (j, ((other, b), read)) in ranges.iter().enumerate() {

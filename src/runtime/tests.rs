@@ -223,3 +223,47 @@ fn unsound_programs_are_refused() {
     let few = Program::new(&[Step { entry: 0, bufs: vec![] }], &[doubled(8, 8)], sizes());
     assert_eq!(few.map(|_| ()).map_err(|e| e.what), Err("the wrong number of buffers"));
 }
+
+#[test]
+fn each_thread_has_a_private_buffer_for_itself_also_those_nobody_planned_for() {
+    let entry = super::call::by_way_of_private(64);
+    let place = |beyond| Place::Private { at: 0, step: 16, beyond };
+    let steps = |own| [Step { entry: 0, bufs: vec![Place::Input(0), Place::Output(0), own] }];
+    let sizes = |private| Sizes {
+        arena: 32,
+        threads: 2,
+        private,
+        inputs: vec![64],
+        outputs: vec![64],
+        ..Sizes::default()
+    };
+    let entries = [entry];
+    let program = Program::new(&steps(place(0)), &entries, sizes(16)).expect("it fits");
+    assert_eq!([1, 2, 5].map(|threads| program.arena(threads)), [32, 32, 80]);
+    let x: Vec<f32> = (0..64).map(|i| i as f32).collect();
+    for threads in [1, 2, 5] {
+        let pool = Pool::new(threads).expect("a few threads");
+        let mut arena = Storage::zeroed(program.arena(threads)).expect("little memory");
+        let mut y = vec![0.0; 64];
+        for _ in 0..20 {
+            let memory = Memory {
+                arena: arena.as_mut_slice(),
+                inputs: &[&x],
+                outputs: vec![&mut y],
+                ..Memory::default()
+            };
+            program.run(memory, &pool).expect("it runs");
+            assert!(x.iter().zip(&y).all(|(x, y)| x + 1.0 == *y), "{threads} threads: {y:?}");
+        }
+        let mut short = Storage::zeroed(31).expect("little memory");
+        let memory =
+            Memory { arena: short.as_mut_slice(), inputs: &[&x], outputs: vec![&mut y], ..Memory::default() };
+        assert!(matches!(program.run(memory, &pool), Err(RunError::Length { .. })));
+    }
+    let what =
+        |own, private| Program::new(&steps(own), &entries, sizes(private)).map(|_| ()).map_err(|e| e.what);
+    assert_eq!(what(place(16), 16), Err("a buffer beyond its store"));
+    assert_eq!(what(Place::Private { at: 17, step: 16, beyond: 0 }, 16), Err("a buffer beyond its store"));
+    assert_eq!(what(Place::Private { at: 0, step: 0, beyond: 0 }, 16), Err("a buffer beyond its store"));
+    assert!(what(Place::Arena(0), 16).is_err(), "threads must not share it");
+}

@@ -9,6 +9,7 @@ use super::options::Options;
 use crate::graph::patch::Work;
 use crate::graph::{Graph, ValueId};
 use crate::loops::pointwise::pointwise;
+use crate::loops::private::privatise;
 use crate::loops::{Buf, Nest};
 use crate::lower::memory::{Memory, Place, memory};
 use crate::lower::{Step, lower};
@@ -36,13 +37,15 @@ pub struct Recipe {
     pub passes: passes::Settings,
     /// Plans that were measured to be the fastest, by [`nest_key`].
     pub plans: BTreeMap<u128, Choice>,
+    /// How many threads run it, each with the private buffers of a run's nests for itself; `None`: nests have none.
+    pub threads: Option<usize>,
 }
 
 impl Recipe {
     /// What options say, nothing measured.
     pub fn plain(options: &Options) -> Self {
         let passes = passes::Settings { exact: options.exact, ..options.level.into() };
-        Self { passes, plans: BTreeMap::new() }
+        Self { passes, plans: BTreeMap::new(), threads: Some(options.threads) }
     }
 
     /// The nest of a step, scheduled.
@@ -123,7 +126,15 @@ pub fn assemble(
     for (step, nest) in steps.iter_mut().zip(&nests) {
         step.in_place.retain(|i| pointwise(&nest.nest, Buf(*i as u32)));
     }
-    let memory = timer.time("plan", || memory(&work.graph, &steps, true));
+    if recipe.threads.is_some() {
+        for (step, nest) in steps.iter().zip(&mut nests).filter(|(step, _)| !step.at_load) {
+            privatise(&mut nest.nest, step.reads.len() + 1);
+        }
+    }
+    let memory = timer.time("plan", || {
+        let nests: Vec<&Nest> = nests.iter().map(|n| &n.nest).collect();
+        memory(&work.graph, &steps, &nests, recipe.threads.unwrap_or(1))
+    });
     let program = Assembled { work, steps, nests, memory };
     if cfg!(debug_assertions) {
         program.verify()?;

@@ -11,7 +11,7 @@ use super::ports::{Outputs, Port, arrange_all};
 use super::tune::Tuned;
 use crate::codegen::Code;
 use crate::graph::{Def, Graph};
-use crate::lower::memory::Place;
+use crate::lower::memory::{Place, private_step};
 use crate::passes;
 use crate::runtime::arena::{OutOfMemory, Storage};
 use crate::runtime::program::{Memory, Place as Slot, Program, Sizes, Step};
@@ -139,6 +139,8 @@ impl Model {
     #[must_use]
     pub fn with_executor(mut self, executor: Arc<dyn Executor + Send + Sync>) -> Self {
         self.executor = executor;
+        // Arenas have room for as many threads as there were.
+        self.arenas = Arc::default();
         self
     }
 
@@ -232,7 +234,7 @@ impl Model {
         let free = self.arenas.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut arena = match free {
             Some(arena) => arena,
-            None => Storage::zeroed(self.compiled.run.sizes().arena)?,
+            None => Storage::zeroed(self.compiled.run.arena(self.executor.threads()))?,
         };
         let inputs: Vec<&[f32]> = inputs.iter().map(|i| &**i).collect();
         let store = Arc::get_mut(&mut self.store).and_then(OnceLock::get_mut);
@@ -270,7 +272,7 @@ impl Model {
         let free = self.arenas.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut arena = match free {
             Some(arena) => arena,
-            None => Storage::zeroed(self.compiled.run.sizes().arena)?,
+            None => Storage::zeroed(self.compiled.run.arena(self.executor.threads()))?,
         };
         let pieces = self.compiled.pieces();
         let mut outputs: Vec<_> = outputs.into_iter().map(|o| piecewise(o, pieces)).collect();
@@ -384,20 +386,35 @@ fn machine_program(
         Place::Arena(at) => Slot::Arena(at),
         Place::None => Slot::Const(0),
     };
+    let mut private = 0;
     let steps: Vec<Step> = numbers
         .iter()
         .map(|i| {
             let places = memory.bufs(*i, &program.steps[*i]);
-            Step { entry: *i, bufs: places.into_iter().map(slot).collect() }
+            let mut beyond = 0;
+            let slots =
+                places.into_iter().zip(&program.nests[*i].nest.bufs).map(|(place, buf)| match slot(place) {
+                    Slot::Arena(at) if buf.is_private() => {
+                        let (step, own) = (private_step(buf), beyond);
+                        beyond += step;
+                        private = private.max(beyond);
+                        Slot::Private { at, step, beyond: own }
+                    }
+                    slot => slot,
+                });
+            Step { entry: *i, bufs: slots.collect() }
         })
         .collect();
+    let threads = memory.threads;
     let sizes = if at_load {
-        Sizes { arena: memory.store.size / ELEMENT, ..Sizes::default() }
+        Sizes { arena: memory.store.size / ELEMENT, threads, private, ..Sizes::default() }
     } else {
         let graph = &program.work.graph;
         let len = |p: &crate::graph::Port| graph.value(p.value).ty.len();
         Sizes {
             arena: memory.arena.size / ELEMENT,
+            threads,
+            private,
             params: if stateful { 0 } else { memory.store.size / ELEMENT },
             state: if stateful { memory.store.size / ELEMENT } else { 0 },
             consts: 0,

@@ -1,6 +1,7 @@
 //! Programs from graphs built by hand: reference, loop interpreter and machine code held against each other.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::assemble::{Assembled, Recipe, Timer, assemble};
 use super::simulate::simulate;
@@ -10,6 +11,7 @@ use crate::graph::{Def, Graph, ValueId};
 use crate::kernels::isa::Isa;
 use crate::ops::args::{ArgValue, CallArgs};
 use crate::passes::Level;
+use crate::runtime::threads::Pool;
 use crate::schedule::Target;
 use crate::tensor::array::Array;
 use crate::tensor::compare::{Tolerance, compare};
@@ -71,7 +73,7 @@ fn seed_of(name: &str) -> usize {
 
 fn check(g: &Graph, level: Level) -> Assembled {
     let target = Target::NARROW;
-    let recipe = Recipe { passes: level.into(), ..Recipe::default() };
+    let recipe = Recipe { passes: level.into(), threads: Some(2), ..Recipe::default() };
     let program = assemble(g.clone(), &recipe, &target, &mut Timer::default())
         .unwrap_or_else(|e| panic!("{e}\n{}", crate::graph::print::summary(g)));
     let text = crate::graph::print::print(&program.work.graph);
@@ -320,4 +322,24 @@ fn a_report_says_what_computes_each_layer() {
     assert!(!kernel("a").starts_with("in "), "{}", kernel("a"));
     assert!(report.sizes.arena >= report.sizes.arena_bound && report.sizes.arena_bound > 0);
     assert!(report.phases.iter().any(|p| p.0 == "codegen"));
+}
+
+#[test]
+fn more_threads_than_planned_have_private_buffers_too() {
+    let text = "net Deep(x: [c: 32, h: 16, w: 16]) -> [c: 32, h: 16, w: 16] { \
+                x |> conv(32, 3x3, pad: same) |> relu |> conv(32, 3x3, pad: same) }";
+    let model = Compiler::new(Options::default().batch(8).threads(1)).compile_text(text).expect("a network");
+    assert!(model.compiled.run.sizes().private > 0, "minimal filtering has buffers of its own");
+    let x: Vec<f32> = (0..8 * 32 * 256).map(|i| (i % 97) as f32 / 97.0).collect();
+    let shape = [("n", 8), ("c", 32), ("h", 16), ("w", 16)];
+    let run = |model: &Model| {
+        let view = TensorView::new(&shape, &x).expect("it fits");
+        model.run(&[("x", view)]).expect("it runs").into_vec().remove(0).1.into_data()
+    };
+    let one = run(&model);
+    for threads in [2, 5] {
+        let more = model.clone().with_executor(Arc::new(Pool::new(threads).expect("a few threads")));
+        assert_eq!(run(&more), one, "{threads} threads");
+    }
+    assert_eq!(run(&model), one, "the first has its own arenas");
 }

@@ -5,6 +5,7 @@
 
 use cnnc::codegen::compile;
 use cnnc::kernels::isa::Isa;
+use cnnc::loops::private::privatise;
 use cnnc::loops::{Nest, interp, parse, print, verify};
 use cnnc::ops::binary::{Binary, BinaryFn};
 use cnnc::ops::case::Case;
@@ -245,7 +246,8 @@ fn interpret(job: &Job) -> Result<(), String> {
         let wide =
             [(8, 16), (16, 32)].map(|(lanes, vector_registers)| Target { fma, lanes, vector_registers });
         for target in [Target { fma, ..Target::NARROW }].into_iter().chain(wide.into_iter().filter(|_| fma)) {
-            let scheduled = schedule(nest.clone(), &target).nest;
+            let mut scheduled = schedule(nest.clone(), &target).nest;
+            privatise(&mut scheduled, job.ready.bufs.len());
             check_nest(&scheduled).map_err(|e| named(format!("scheduled: {e}")))?;
             let mut got = with_own(&scheduled, &job.ready.bufs);
             interp::run_all(&scheduled, &mut got, fma).map_err(named)?;
@@ -276,18 +278,31 @@ fn same_bits(a: &[f32], b: &[f32]) -> bool {
 /// Runs all jobs as machine code for `isa`, on one thread and on two, which must give the same bits.
 fn machine(jobs: &[Job], isa: &Isa, failures: &mut Vec<String>) {
     let pool = Pool::new(2).expect("two threads");
-    let nests: Vec<Nest> = jobs.iter().map(|j| scheduled(&j.ready.nest, isa.fuses())).collect();
+    let ready = |j: &Job| {
+        let mut nest = scheduled(&j.ready.nest, isa.fuses());
+        privatise(&mut nest, j.ready.bufs.len());
+        nest
+    };
+    let nests: Vec<Nest> = jobs.iter().map(ready).collect();
     let code = compile(&nests, isa).unwrap_or_else(|e| panic!("{}: {e}", isa.name()));
     for ((job, nest), entry) in jobs.iter().zip(&nests).zip(code.entries()) {
         let (inputs, out) = job.ready.bufs.split_at(job.ready.bufs.len() - 1);
-        let mut arena = 0;
+        let (mut arena, mut private) = (0, 0);
         let own = nest.bufs[job.ready.bufs.len()..].iter().map(|b| {
-            arena += b.len;
-            Place::Arena(arena - b.len)
+            let at = arena;
+            if !b.is_private() {
+                arena += b.len;
+                return Place::Arena(at);
+            }
+            arena += 2 * b.len;
+            private += b.len;
+            Place::Private { at, step: b.len, beyond: private - b.len }
         });
         let places = (0..inputs.len()).map(Place::Input).chain([Place::Output(0)]).chain(own).collect();
         let sizes = Sizes {
             arena,
+            threads: 2,
+            private,
             inputs: inputs.iter().map(Vec::len).collect(),
             outputs: vec![out[0].len()],
             ..Sizes::default()
