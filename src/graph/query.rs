@@ -1,6 +1,8 @@
 //! Questions about a graph that several verbs ask. Nothing is cached: callers ask once.
 
 use super::{Def, Graph, ValueId};
+use crate::ops::gather::hands;
+use crate::ops::role::Role;
 
 impl Graph {
     /// The batch of the first input that has one.
@@ -32,6 +34,35 @@ impl Graph {
     /// The last member of `root`'s group: the one that memory holds.
     pub fn last_of(&self, root: ValueId) -> ValueId {
         self.ids().rev().find(|id| self.value(*id).group == Some(root)).unwrap_or(root)
+    }
+
+    /// Whether `id` is a pool that the group which ends with `before` can do in passing: its root hands results over by windows, no pool
+    /// stands in the group yet, and what the followers so far read beside the group's values is the same for all members of a window.
+    pub fn gathers(&self, before: ValueId, id: ValueId) -> bool {
+        let root = self.value(before).group.unwrap_or(before);
+        let (Def::Op { op: host, .. }, Def::Op { op, .. }) = (&self.value(root).def, &self.value(id).def)
+        else {
+            return false;
+        };
+        let Role::Gathers(of) = op.rules().role() else { return false };
+        let ty = &self.value(root).ty;
+        let shared = |used: &ValueId| {
+            let ty = &self.value(*used).ty;
+            ty.dims().is_empty()
+                || ty.dims().len() == 1
+                || ty.is_activation() && ty.n() * ty.grid_dims().iter().product::<usize>() == 1
+        };
+        let followers = || {
+            let members = self.ids().filter(|m| self.value(*m).group == Some(root) && *m <= before);
+            members.collect::<Vec<_>>()
+        };
+        *ty == self.value(before).ty
+            && of.fits(ty, &self.value(id).ty)
+            && hands(host, ty, &of)
+            && followers().iter().all(|m| {
+                let chained = |u: &ValueId| *u == root || self.value(*u).group == Some(root);
+                self.uses(*m).iter().filter(|u| !chained(u)).all(shared)
+            })
     }
 
     /// For each value, whether memory holds it: it is the last of its group.

@@ -110,8 +110,8 @@ fn ports_and_values_belong_together() {
 #[test]
 fn groups_are_chains_of_elementwise_operations() {
     broken(|g| g.values[6].group = Some(ValueId(3)), "its root v3 is no operation");
-    broken(|g| g.values[6].group = Some(ValueId(4)), "is not of the type of its root");
-    broken(|g| g.values[5].group = Some(ValueId(4)), "is not of the type of its root");
+    broken(|g| g.values[6].group = Some(ValueId(4)), "is not of the type of");
+    broken(|g| g.values[5].group = Some(ValueId(4)), "is in a group, but not elementwise");
     broken(|g| g.outputs[1].value = ValueId(5), "is fused into v6, but is an output");
     broken(|g| g.values[7].group = Some(ValueId(6)), "no operation, or has a root itself");
 }

@@ -5,7 +5,8 @@
 //! 2. Inputs and input ports belong to each other, one to one; ports name existing values, and their orders are
 //!    permutations of their dimensions; no two ports of a side, and no two weights, have one name.
 //! 3. The type of an operation is what its shape rule says; constants and given starts have as many elements as their types.
-//! 4. A group is a chain: the root is an operation in no group; every member is elementwise, of the root's type, uses the
+//! 4. A group is a chain: the root is an operation in no group; every member is elementwise and of the type of the one before it, or the
+//!    group's only pool, whose members the root hands over by windows; it uses the
 //!    member before it and no other member; all but the last are used by the next member only and are no output.
 //! 5. Either no value has a layout or every value that memory holds has one, of its rank; inputs and outputs have the order
 //!    of their ports and no halo; what each operation wants of its operands and its group's result is there.
@@ -133,11 +134,14 @@ fn group(graph: &Graph, id: ValueId) -> Check {
     ensure(root < id, id, || format!("stands before its root {root}"))?;
     let is_root = matches!(graph.value(root).def, Def::Op { .. }) && graph.value(root).group.is_none();
     ensure(is_root, id, || format!("its root {root} is no operation, or has a root itself"))?;
-    ensure(value.ty == graph.value(root).ty, id, || format!("is not of the type of its root {root}"))?;
-    let elementwise = matches!(&value.def, Def::Op { op, .. } if op.rules().scalar().is_some());
-    ensure(elementwise, id, || "is in a group, but not elementwise".into())?;
     let members = graph.members(root);
     let before = members.iter().copied().filter(|m| *m < id).max().unwrap_or(root);
+    let elementwise = matches!(&value.def, Def::Op { op, .. } if op.rules().scalar().is_some());
+    if !graph.gathers(before, id) {
+        ensure(elementwise, id, || "is in a group, but not elementwise, nor its only pool".into())?;
+        let same = value.ty == graph.value(before).ty;
+        ensure(same, id, || format!("is not of the type of {before}, the member before it"))?;
+    }
     let uses = graph.uses(id);
     ensure(uses.contains(&before), id, || format!("does not use {before}, the member before it"))?;
     let strange = uses.iter().find(|u| **u != before && members.contains(u));

@@ -133,8 +133,10 @@ impl BufDecl {
 
     /// The dimensions whose elements share their memory (see [`private`]).
     pub fn private_dims(&self) -> impl Iterator<Item = usize> {
+        // Strides of what holds nothing mean nothing.
+        let counts = self.writable && self.dims.iter().all(|d| d.extent > 0);
         let shared = |d: &DimDecl| d.stride == 0 && d.extent > 1;
-        self.dims.iter().enumerate().filter(move |(_, d)| self.writable && shared(d)).map(|(i, _)| i)
+        self.dims.iter().enumerate().filter(move |(_, d)| counts && shared(d)).map(|(i, _)| i)
     }
 
     /// Whether each thread has such a buffer for itself.

@@ -10,6 +10,7 @@ pub mod plan;
 use crate::graph::{Def, Graph, ValueId};
 use crate::loops::{Buf, Nest};
 use crate::ops::lower::{Follower, LowerCx};
+use crate::ops::role::Role;
 use crate::tensor::layout::Layout;
 use crate::tensor::ty::TensorTy;
 
@@ -68,6 +69,7 @@ fn step(graph: &Graph, root: ValueId, members: &[ValueId], at_load: bool) -> Res
     let mut reads = graph.uses(root).to_vec();
     let inputs = reads.len();
     let mut followers = Vec::new();
+    let mut gathering = None;
     for pair in members.windows(2) {
         let (before, id) = (pair[0], pair[1]);
         let operands = graph.uses(id).iter().map(|used| {
@@ -81,10 +83,11 @@ fn step(graph: &Graph, root: ValueId, members: &[ValueId], at_load: bool) -> Res
             }))
         });
         let operands: Vec<Option<usize>> = operands.collect();
-        if let Def::Op { op, .. } = &graph.value(id).def
-            && let Some(scalar) = op.rules().scalar()
-        {
+        let Def::Op { op, .. } = &graph.value(id).def else { continue };
+        if let Some(scalar) = op.rules().scalar() {
             followers.push(Follower { scalar, operands });
+        } else if let Role::Gathers(of) = op.rules().role() {
+            gathering = Some((of, followers.len()));
         }
     }
     let place = |id: &ValueId| -> Result<(&TensorTy, &Layout), LowerError> {
@@ -95,6 +98,9 @@ fn step(graph: &Graph, root: ValueId, members: &[ValueId], at_load: bool) -> Res
     let out = place(&value)?;
     let (direct, extras) = operands.split_at(inputs);
     let mut cx = LowerCx::new(&graph.value(root).name, direct, extras, out, followers);
+    if let Some((of, before)) = gathering {
+        cx = cx.gathering(&graph.value(root).ty, of, before);
+    }
     let mut elementwise = false;
     if let Def::Op { op, .. } = &graph.value(root).def {
         op.rules().lower(&mut cx);

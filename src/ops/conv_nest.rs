@@ -6,10 +6,11 @@
 
 use super::channel_loops::{Section, sections};
 use super::conv::Conv;
+use super::gather::Gathering;
 use super::geometry::{Geometry, Share};
 use super::lower::LowerCx;
 use super::window::Window;
-use crate::loops::{Affine, Expr, LoopKind};
+use crate::loops::{Affine, Expr, LoopKind, Reg};
 use crate::tensor::array::for_each_index;
 
 /// Serial loops; an extent of 1 makes no loop. `body` gets the indices.
@@ -94,6 +95,9 @@ fn positions(geometry: &Geometry, rank: usize) -> Vec<Positions> {
 
 /// The nests of `conv`.
 pub(super) fn lower(cx: &mut LowerCx<'_>, conv: &Conv, windows: &[Window]) {
+    if let Some(gathering) = cx.gathers().cloned() {
+        return by_windows(cx, conv, windows, &gathering);
+    }
     for section in sections(&conv.geometry.links, cx.input(0).c(), conv.channels, false) {
         for positions in positions(&conv.geometry, windows.len()) {
             nest(cx, conv, windows, &section, &positions);
@@ -139,6 +143,48 @@ fn nest(cx: &mut LowerCx<'_>, conv: &Conv, windows: &[Window], section: &Section
             value = value + cx.load(2, &[&sets[..], std::slice::from_ref(&channel.out)].concat());
         }
         cx.store(&[&[n.clone(), channel.out], &p[..]].concat(), value);
+    });
+}
+
+/// One nest over the windows of a pool behind `conv`, which is plain: the sums of all members of a window side by side.
+fn by_windows(cx: &mut LowerCx<'_>, conv: &Conv, windows: &[Window], gathering: &Gathering) {
+    let (out, maps) = (cx.out().clone(), cx.input(0).c());
+    let pooled: Vec<(&str, usize)> = out
+        .names()
+        .iter()
+        .zip(out.dims())
+        .enumerate()
+        .map(|(d, (name, extent))| (&**name, extent / gathering.along(d)))
+        .collect();
+    let sizes: Vec<usize> = (0..out.dims().len()).map(|d| gathering.along(d)).collect();
+    cx.nested(LoopKind::Free, &pooled, |cx, v| {
+        let mut members: Vec<(Vec<Affine>, Reg)> = Vec::new();
+        for_each_index(&sizes, |member| {
+            let at = v.iter().zip(&sizes).zip(member);
+            let at = at.map(|((v, size), m)| (&Affine::from(*v) * *size as i64).offset(*m as i64));
+            members.push((at.collect(), cx.b.let_(0.0)));
+        });
+        let mut sum: Vec<(String, usize)> =
+            out.grid_names().iter().zip(windows).map(|(name, w)| (format!("k{name}"), w.kernel)).collect();
+        sum.push(("i".into(), maps));
+        serial(cx, &sum, |cx, at| {
+            let (taps, i) = (&at[..windows.len()], &at[windows.len()]);
+            let taps_stored = stored(&conv.geometry, windows, taps);
+            for (at, acc) in &members {
+                let w = [&[at[1].clone(), i.clone()], &taps_stored[..]].concat();
+                let mut x = vec![at[0].clone(), i.clone()];
+                x.extend(windows.iter().zip(&at[2..]).zip(taps).map(|((win, p), k)| seen(win, p, k)));
+                let product = Expr::fma(cx.load(0, &x), cx.load(1, &w), (*acc).into());
+                cx.b.set(*acc, product);
+            }
+        });
+        for (at, acc) in members {
+            let mut value = Expr::Reg(acc);
+            if conv.bias {
+                value = value + cx.load(2, &at[1..2]);
+            }
+            cx.store(&at, value);
+        }
     });
 }
 

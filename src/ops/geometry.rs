@@ -70,6 +70,11 @@ pub struct Product {
 }
 
 impl Geometry {
+    /// Whether all positions share one kernel that links all maps with all.
+    pub fn is_plain(&self) -> bool {
+        self.share == Share::All && self.links == Linking::Dense
+    }
+
     /// From the arguments `kernel stride pad dilate groups links share flip` of a call on `x`.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! What an operation sees while it writes its loops: loads by logical index, one store per output element, and the
 //! elementwise operations that were fused behind it, applied where it stores.
 
+use super::gather::Gathering;
 use crate::loops::build::NestBuilder;
 use crate::loops::{Affine, Buf, Expr, LoopKind, Nest, Reg};
 use crate::tensor::layout::Layout;
@@ -61,7 +62,30 @@ pub struct LowerCx<'a> {
     inputs: Vec<Operand>,
     extras: Vec<Operand>,
     out: Operand,
+    /// What the root computes: the type of the output, unless a pool comes before it.
+    ty: TensorTy,
     followers: Vec<Follower<'a>>,
+    gather: Option<Gather>,
+}
+
+/// A pool among the followers.
+struct Gather {
+    of: Gathering,
+    /// How many followers come before it.
+    before: usize,
+    /// Windows of which some members are there.
+    open: Vec<(Vec<Affine>, Vec<Reg>)>,
+}
+
+/// Which followers are meant.
+#[derive(Clone, Copy)]
+enum At {
+    /// All; there is no pool.
+    Root,
+    /// Those before the one of this number, which a pool precedes.
+    BeforePool(usize),
+    /// That and all others.
+    BehindPool(usize),
 }
 
 impl<'a> LowerCx<'a> {
@@ -87,7 +111,21 @@ impl<'a> LowerCx<'a> {
         let inputs = declare("x", inputs);
         let extras = declare("e", extras);
         let out = Operand { buf: b.buf("y", out.0, out.1, true), ty: out.0.clone() };
-        Self { b, inputs, extras, out, followers }
+        let ty = out.ty.clone();
+        Self { b, inputs, extras, out, ty, followers, gather: None }
+    }
+
+    /// Says that a pool comes behind the first `before` followers: the root computes `ty`, and hands its results over by windows.
+    #[must_use]
+    pub fn gathering(mut self, ty: &TensorTy, of: Gathering, before: usize) -> Self {
+        self.ty = ty.clone();
+        self.gather = Some(Gather { of, before, open: Vec::new() });
+        self
+    }
+
+    /// The pool that takes the results by windows, if there is one.
+    pub fn gathers(&self) -> Option<&Gathering> {
+        self.gather.as_ref().map(|g| &g.of)
     }
 
     /// The type of input `i`.
@@ -100,9 +138,9 @@ impl<'a> LowerCx<'a> {
         self.inputs.len()
     }
 
-    /// The output's type.
+    /// The type of what the root computes.
     pub fn out(&self) -> &TensorTy {
-        &self.out.ty
+        &self.ty
     }
 
     /// Element `at` (logical dimensions) of input `i`.
@@ -113,14 +151,58 @@ impl<'a> LowerCx<'a> {
     /// The element of input `i` that meets output element `at` by broadcasting (see [`broadcast`]).
     pub fn load_like_out(&self, i: usize, at: &[Affine]) -> Expr {
         let operand = &self.inputs[i];
-        self.b.load(operand.buf, &broadcast(&operand.ty, &self.out.ty, at))
+        self.b.load(operand.buf, &broadcast(&operand.ty, &self.ty, at))
     }
 
-    /// Stores output element `at` after applying all followers.
+    /// Stores result `at` of the root after applying all followers.
     pub fn store(&mut self, at: &[Affine], value: impl Into<Expr>) {
-        let mut value = value.into();
+        self.store_where(Vec::new(), at, value);
+    }
+
+    /// As [`Self::store`], where every condition is `>= 0`. All members of a window of a pool must come in one list of statements,
+    /// under the same conditions; what is computed of them may be computed anywhere.
+    pub fn store_where(&mut self, conds: Vec<Affine>, at: &[Affine], value: impl Into<Expr>) {
+        let value = value.into();
+        let Some(mut gather) = self.gather.take() else {
+            return self.guarded(conds, |cx| {
+                let value = cx.follow(At::Root, at, value);
+                cx.b.store(cx.out.buf, at, value);
+            });
+        };
+        let value = self.follow(At::BeforePool(gather.before), at, value);
+        let member = self.b.let_(value);
+        let window = gather.of.window(at).expect("`hands` promises whole windows");
+        let place = gather.open.iter().position(|(w, _)| *w == window).unwrap_or_else(|| {
+            gather.open.push((window, Vec::new()));
+            gather.open.len() - 1
+        });
+        gather.open[place].1.push(member);
+        if gather.open[place].1.len() == gather.of.len() {
+            let (window, members) = gather.open.swap_remove(place);
+            let pooled = gather.of.of(&members);
+            let first = gather.before;
+            self.guarded(conds, |cx| {
+                let value = cx.follow(At::BehindPool(first), &window, pooled);
+                cx.b.store(cx.out.buf, &window, value);
+            });
+        }
+        self.gather = Some(gather);
+    }
+
+    fn guarded(&mut self, conds: Vec<Affine>, then: impl FnOnce(&mut Self)) {
+        if conds.is_empty() { then(self) } else { self.if_(conds, then) }
+    }
+
+    /// Applies some of the followers to the value at `at`.
+    fn follow(&mut self, which: At, at: &[Affine], mut value: Expr) -> Expr {
+        let ty = if let At::BehindPool(_) = which { self.out.ty.clone() } else { self.ty.clone() };
         let followers = std::mem::take(&mut self.followers);
-        for f in &followers {
+        let which = match which {
+            At::Root => 0..followers.len(),
+            At::BeforePool(end) => 0..end,
+            At::BehindPool(start) => start..followers.len(),
+        };
+        for f in &followers[which] {
             let so_far = self.b.let_(value);
             let regs: Vec<Reg> = f
                 .operands
@@ -129,7 +211,7 @@ impl<'a> LowerCx<'a> {
                     None => so_far,
                     Some(extra) => {
                         let e = &self.extras[*extra];
-                        let load = self.b.load(e.buf, &broadcast(&e.ty, &self.out.ty, at));
+                        let load = self.b.load(e.buf, &broadcast(&e.ty, &ty, at));
                         self.b.let_(load)
                     }
                 })
@@ -137,7 +219,7 @@ impl<'a> LowerCx<'a> {
             value = (f.scalar)(&mut self.b, &regs);
         }
         self.followers = followers;
-        self.b.store(self.out.buf, at, value);
+        value
     }
 
     /// A buffer of the nest alone, after the output; its contents last while the nest runs.
@@ -164,7 +246,7 @@ impl<'a> LowerCx<'a> {
 
     /// Independent loops over all output dimensions; `body` gets the output index.
     pub fn for_each_output(&mut self, body: impl FnOnce(&mut Self, &[Affine])) {
-        let out = self.out.ty.clone();
+        let out = self.ty.clone();
         let dims: Vec<(&str, usize)> =
             out.names().iter().map(|n| &**n).zip(out.dims().iter().copied()).collect();
         self.nested(LoopKind::Free, &dims, |cx, vars| {
@@ -202,6 +284,7 @@ impl<'a> LowerCx<'a> {
 
     /// The finished nest.
     pub fn finish(self) -> Nest {
+        debug_assert!(self.gather.is_none_or(|g| g.open.is_empty()), "a window lacks members");
         self.b.finish()
     }
 }

@@ -17,6 +17,7 @@ mod conv_nest;
 #[cfg(test)]
 mod conv_tests;
 pub mod equation;
+pub mod gather;
 pub mod geometry;
 pub mod init;
 pub mod lower;

@@ -13,6 +13,7 @@ use super::vjp::{Applied, Emit, Pulled};
 use super::role::Role;
 use super::args::{ArgTy, Attrs};
 use super::case::{Case, Fill};
+use super::gather;
 use super::conv_nest::{guard, seen, serial};
 use super::lower::{LowerCx, ScalarFn, Want, Wants};
 use super::pool_args::{make_avg, make_lp, make_max};
@@ -499,7 +500,7 @@ impl OpRules for Pool {
     }
 
     fn role(&self) -> Role {
-        Role::Plain
+        gather::of(self).map_or(Role::Plain, Role::Gathers)
     }
 
     fn cost(&self, inputs: &[&TensorTy], out: &TensorTy) -> Cost {

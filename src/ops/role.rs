@@ -1,6 +1,7 @@
 //! What rewriting passes may know of an operation without knowing its name.
 
 use super::Op;
+use super::gather::Gathering;
 use crate::tensor::ty::TensorTy;
 
 /// A property that a pass can use.
@@ -30,6 +31,8 @@ pub enum Role {
     /// Linear in a weight, plus a bias: multiplying the part of the weight that feeds output channel `c` by `a` (and the
     /// bias of `c` as well) multiplies output channel `c` by `a`.
     Linear(Box<Linear>),
+    /// A pool whose windows neither overlap nor leave anything out, if extents allow: the operation before it may do it in passing.
+    Gathers(Gathering),
 }
 
 /// See [`Role::Linear`].

@@ -56,6 +56,16 @@ pub struct Winograd {
     pub bias: bool,
 }
 
+impl Winograd {
+    /// Whether windows of this size lie within tiles, and a tile that reaches beyond the output does so by whole windows.
+    pub(super) fn hands(&self, window: [usize; 2]) -> bool {
+        let whole = |a: usize| {
+            window[a] > 0 && self.tile.outputs().is_multiple_of(window[a]) && self.size[a].is_multiple_of(window[a])
+        };
+        self.dilation == [1, 1] && whole(0) && whole(1)
+    }
+}
+
 /// A convolution said anew.
 pub struct Said {
     /// What transforms the weight.

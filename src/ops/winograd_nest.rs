@@ -5,7 +5,7 @@
 //! after another. The bands are cut by shape alone, and no sum depends on them. Where tiles are large, sums over input maps
 //! are made of short chains: what larger constants lose in rounding, shorter chains win back.
 
-use super::conv_nest::{guard, serial};
+use super::conv_nest::serial;
 use super::lower::LowerCx;
 use super::minimal::Tile;
 use super::winograd::Winograd;
@@ -370,10 +370,8 @@ fn collect(cx: &mut LowerCx<'_>, op: &Winograd, cut: &Cut, place: &Place, from: 
                 .filter(|(_, axis, at)| below(*axis, *at))
                 .map(|(index, axis, _)| (index * -1).offset(op.size[axis] as i64 - 1))
                 .collect();
-            guard(cx, inside, |cx| {
-                let value = bias.map_or(Expr::Reg(sum), |b| Expr::Reg(sum) + Expr::Reg(b));
-                cx.store(&[at.n.clone(), channel.clone(), h.clone(), w.clone()], value);
-            });
+            let value = bias.map_or(Expr::Reg(sum), |b| Expr::Reg(sum) + Expr::Reg(b));
+            cx.store_where(inside, &[at.n.clone(), channel.clone(), h, w], value);
         });
     });
 }

@@ -2,6 +2,8 @@
 //! gives. Chains only: a value in the middle is read by its follower and nobody else. Where an operation joins two values
 //! that could both take it in, the later one does, so that the other is there when it runs.
 //!
+//! A pool whose windows do not overlap joins the group of an operation that has all members of a window at hand (`ops/gather.rs`).
+//!
 //! A chain does not cross from load time to run time, nor from an operation with multiply-adds into another order of
 //! dimensions: its loops are fast in the order that its own layout has.
 
@@ -9,6 +11,7 @@ use super::layout::{is_heavy, same_order};
 use crate::graph::patch::Work;
 use crate::graph::verify::satisfies;
 use crate::graph::{Def, Graph, ValueId};
+use crate::ops::role::Role;
 use crate::tensor::ty::TensorTy;
 
 pub(super) fn run(mut work: Work) -> Work {
@@ -16,8 +19,9 @@ pub(super) fn run(mut work: Work) -> Work {
     let at_load = graph.at_load();
     let users = graph.users();
     for id in graph.ids() {
-        let elementwise = matches!(&graph.value(id).def, Def::Op { op, .. } if op.rules().scalar().is_some());
-        if !elementwise {
+        let Def::Op { op, .. } = &graph.value(id).def else { continue };
+        let pools = matches!(op.rules().role(), Role::Gathers(_));
+        if op.rules().scalar().is_none() && !pools {
             continue;
         }
         let mut operands = graph.uses(id).to_vec();
@@ -34,6 +38,10 @@ pub(super) fn run(mut work: Work) -> Work {
     work
 }
 
+fn elementwise(graph: &Graph, id: ValueId) -> bool {
+    matches!(&graph.value(id).def, Def::Op { op, .. } if op.rules().scalar().is_some())
+}
+
 /// Whether the group that ends with `x` can take in `id`, which reads it.
 fn takes(graph: &Graph, x: ValueId, id: ValueId) -> bool {
     let (from, to) = (graph.value(x), graph.value(id));
@@ -41,7 +49,8 @@ fn takes(graph: &Graph, x: ValueId, id: ValueId) -> bool {
     let Def::Op { op, inputs } = &root.def else { return false };
     let types: Vec<&TensorTy> = inputs.iter().map(|i| &graph.value(*i).ty).collect();
     let (Some(now), Some(then)) = (&from.layout, &to.layout) else { return false };
-    from.ty == to.ty
+    let joins = graph.gathers(x, id) || elementwise(graph, id) && from.ty == to.ty;
+    joins
         && !graph.leaves(x)
         && satisfies(then, &op.rules().wants(&types, &root.ty).output, &to.ty)
         && (same_order(now, then, &to.ty) || !is_heavy(graph, from.group.unwrap_or(x)))

@@ -50,6 +50,7 @@ fn said(work: &Work, id: ValueId, at_load: &[bool]) -> Option<Said> {
         | Role::Identity
         | Role::Norm { .. }
         | Role::NormGrad { .. }
+        | Role::Gathers(_)
         | Role::Linear(_) => None,
     }
 }

@@ -343,3 +343,39 @@ fn more_threads_than_planned_have_private_buffers_too() {
     }
     assert_eq!(run(&model), one, "the first has its own arenas");
 }
+
+#[test]
+fn a_pool_without_overlap_is_the_end_of_the_convolution_before_it() {
+    let cases = [
+        ("32, h: 14, w: 14", "conv(32, 3x3, pad: same) |> relu |> maxpool(2x2)", 0),
+        ("64, h: 14, w: 10", "conv(64, 3x3, pad: same) |> maxpool(2x2) |> tanh", 0),
+        ("16, h: 12, w: 9", "conv(16, 3x3, pad: same) |> relu |> avgpool(2x1)", 0),
+        ("3, h: 9, w: 8", "conv(6, 2x3, stride: 2x1) |> maxpool(2x2) |> relu", 0),
+        ("5, w: 33", "conv(7, 4, flip: true) |> avgpool(3) |> sigmoid", 0),
+        ("4, h: 6, w: 7", "conv(24, 3x3, bias: false) |> batchnorm |> maxpool(c: 3) |> conv(8, 1x1)", 0),
+        ("2, d: 5, h: 5, w: 6", "conv(8, 2x2x1) |> maxpool(2x1x2)", 0),
+        // Only one pool of two; a row is left over; windows overlap; eight members are too many; each position has its own addend.
+        ("3, h: 9, w: 9", "conv(4, 2x2) |> maxpool(2x2) |> maxpool(2x2)", 1),
+        ("32, h: 13, w: 12", "conv(32, 3x3, pad: same) |> maxpool(2x2)", 1),
+        ("3, h: 9, w: 9", "conv(4, 3x3) |> maxpool(3x3, stride: 2)", 1),
+        ("2, d: 5, h: 5, w: 5", "conv(4, 2x2x2) |> maxpool(2x2x2)", 1),
+        ("6, h: 8, w: 8", "conv(6, 3x3, pad: same)\n y + x |> maxpool(2x2)", 1),
+        ("4, h: 8, w: 8", "conv(8, 3x3, groups: 2) |> maxpool(2x2)", 1),
+    ];
+    for (shape, body, pools) in cases {
+        let bound = if body.contains('\n') { "let y = " } else { "" };
+        let text = format!("net P(x: [c: {shape}]) {{ {bound}x |> {body} }}");
+        let compiler = Compiler::new(Options::default().batch(3));
+        let checked = compiler.check("pooled", &text, &super::NoFiles);
+        assert!(!checked.has_errors(), "{text}: {:?}", checked.program.diagnostics);
+        let net = checked.net(None).unwrap_or_else(|| panic!("{text}: {:?}", checked.program.diagnostics));
+        let program = check(&net.graph, Level::All);
+        let graph = &program.work.graph;
+        let kind = |id: ValueId| match &graph.value(id).def {
+            Def::Op { op, .. } => op.rules().kind(),
+            Def::Input(_) | Def::Param { .. } | Def::Const(_) => "",
+        };
+        let found = program.steps.iter().filter(|s| kind(s.root) == "pool").count();
+        assert_eq!(found, pools, "{body}: {}", crate::graph::print::summary(graph));
+    }
+}
