@@ -3,7 +3,7 @@
 //! downsampling, section 9.3, and maxout over neighbouring channels).
 //!
 //! In: what a pool is ([`Gathering`], from its role), and the operation in front of it. Out: whether that one hands its results over by
-//! windows ([`hands`]); its loops then store through [`LowerCx::store_where`](super::lower::LowerCx::store_where), all members of a
+//! windows ([`hands`]), and whether it should ([`pays`]); its loops then store through [`LowerCx::store_where`](super::lower::LowerCx::store_where), all members of a
 //! window in one list of statements.
 
 use super::Op;
@@ -22,7 +22,10 @@ pub struct Gathering {
 }
 
 /// Most accumulators that a convolution runs side by side for one window.
-const MEMBERS_MAX: usize = 4;
+const MEMBERS_MAX: usize = 16;
+
+/// With fewer vector registers than these, accumulators for all members of a window leave too few to share what is loaded.
+const REGISTERS_MIN: usize = 24;
 
 impl Gathering {
     /// Elements of a window along dimension `d`.
@@ -108,6 +111,11 @@ pub fn hands(op: &Op, out: &TensorTy, gathering: &Gathering) -> bool {
             && (gathering.along(1) > 1 || grid().any(|m| m > 1));
     }
     false
+}
+
+/// Whether that is faster than a pool of its own, where code has so many vector registers.
+pub fn pays(op: &Op, registers: usize) -> bool {
+    !matches!(op, Op::Conv(_)) || registers >= REGISTERS_MIN
 }
 
 #[cfg(test)]

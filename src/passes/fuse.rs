@@ -7,14 +7,16 @@
 //! A chain does not cross from load time to run time, nor from an operation with multiply-adds into another order of
 //! dimensions: its loops are fast in the order that its own layout has.
 
+use super::Settings;
 use super::layout::{is_heavy, same_order};
 use crate::graph::patch::Work;
 use crate::graph::verify::satisfies;
 use crate::graph::{Def, Graph, ValueId};
+use crate::ops::gather::pays;
 use crate::ops::role::Role;
 use crate::tensor::ty::TensorTy;
 
-pub(super) fn run(mut work: Work) -> Work {
+pub(super) fn run(mut work: Work, settings: &Settings) -> Work {
     let graph = &mut work.graph;
     let at_load = graph.at_load();
     let users = graph.users();
@@ -28,7 +30,7 @@ pub(super) fn run(mut work: Work) -> Work {
         operands.sort_unstable();
         let host = operands.into_iter().rev().find(|x| {
             let alone = users[x.index()].iter().all(|u| *u == id);
-            alone && at_load[x.index()] == at_load[id.index()] && takes(graph, *x, id)
+            alone && at_load[x.index()] == at_load[id.index()] && takes(graph, *x, id, settings)
         });
         if let Some(x) = host {
             let root = graph.value(x).group.unwrap_or(x);
@@ -43,13 +45,14 @@ fn elementwise(graph: &Graph, id: ValueId) -> bool {
 }
 
 /// Whether the group that ends with `x` can take in `id`, which reads it.
-fn takes(graph: &Graph, x: ValueId, id: ValueId) -> bool {
+fn takes(graph: &Graph, x: ValueId, id: ValueId, settings: &Settings) -> bool {
     let (from, to) = (graph.value(x), graph.value(id));
     let root = graph.value(from.group.unwrap_or(x));
     let Def::Op { op, inputs } = &root.def else { return false };
     let types: Vec<&TensorTy> = inputs.iter().map(|i| &graph.value(*i).ty).collect();
     let (Some(now), Some(then)) = (&from.layout, &to.layout) else { return false };
-    let joins = graph.gathers(x, id) || elementwise(graph, id) && from.ty == to.ty;
+    let pools = graph.gathers(x, id) && pays(op, settings.registers);
+    let joins = pools || elementwise(graph, id) && from.ty == to.ty;
     joins
         && !graph.leaves(x)
         && satisfies(then, &op.rules().wants(&types, &root.ty).output, &to.ty)

@@ -57,6 +57,8 @@ pub struct Settings {
     /// Layers, by [`winograd_key`], for which it was measured how they are computed fastest. For all others the rule of
     /// [`crate::ops::winograd::pays`] decides.
     pub winograd: BTreeMap<String, Way>,
+    /// Vector registers of the target; 0 if nothing is known of it.
+    pub registers: usize,
 }
 
 impl From<Level> for Settings {
@@ -119,7 +121,7 @@ pub const PASSES: &[Pass] = &[
         restates: false,
         run: |work, _| layout::run(work),
     },
-    Pass { name: "fuse", after: &["layout"], needed: false, restates: false, run: |work, _| fuse::run(work) },
+    Pass { name: "fuse", after: &["layout"], needed: false, restates: false, run: fuse::run },
     Pass {
         name: "update",
         after: &["layout", "fuse"],

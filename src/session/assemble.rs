@@ -44,7 +44,8 @@ pub struct Recipe {
 impl Recipe {
     /// What options say, nothing measured.
     pub fn plain(options: &Options) -> Self {
-        let passes = passes::Settings { exact: options.exact, ..options.level.into() };
+        let registers = Target::of(&options.isa).vector_registers;
+        let passes = passes::Settings { exact: options.exact, registers, ..options.level.into() };
         Self { passes, plans: BTreeMap::new(), threads: Some(options.threads) }
     }
 

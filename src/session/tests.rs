@@ -73,7 +73,8 @@ fn seed_of(name: &str) -> usize {
 
 fn check(g: &Graph, level: Level) -> Assembled {
     let target = Target::NARROW;
-    let recipe = Recipe { passes: level.into(), threads: Some(2), ..Recipe::default() };
+    let passes = crate::passes::Settings { registers: 28, ..level.into() };
+    let recipe = Recipe { passes, threads: Some(2), ..Recipe::default() };
     let program = assemble(g.clone(), &recipe, &target, &mut Timer::default())
         .unwrap_or_else(|e| panic!("{e}\n{}", crate::graph::print::summary(g)));
     let text = crate::graph::print::print(&program.work.graph);

@@ -21,8 +21,10 @@ pub(super) struct Built {
 impl Built {
     pub(super) fn new(graph: &Graph, recipe: &Recipe, isa: &Isa) -> Result<Self, ObjectError> {
         // The caller brings the threads, and no more memory for more of them: each turn has a part of the buffers.
-        let recipe = Recipe { threads: None, ..recipe.clone() };
-        let program = assemble(graph.clone(), &recipe, &Target::of(isa), &mut Timer::default())?;
+        let mut recipe = Recipe { threads: None, ..recipe.clone() };
+        let target = Target::of(isa);
+        recipe.passes.registers = target.vector_registers;
+        let program = assemble(graph.clone(), &recipe, &target, &mut Timer::default())?;
         Ok(Self { program, packed: Packed::default() })
     }
 
