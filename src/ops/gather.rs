@@ -1,6 +1,6 @@
 //! Pools as the end of the operation whose result they take: where windows do not overlap, each result is a member of one window, and
 //! an operation that has all members of a window in registers stores what the pool makes of them instead (pooling with
-//! downsampling, section 9.3, and maxout over neighbouring channels).
+//! downsampling, section 9.3). Not across channels: vectors run over these.
 //!
 //! In: what a pool is ([`Gathering`], from its role), and the operation in front of it. Out: whether that one hands its results over by
 //! windows ([`hands`]), and whether it should ([`pays`]); its loops then store through [`LowerCx::store_where`](super::lower::LowerCx::store_where), all members of a
@@ -23,6 +23,9 @@ pub struct Gathering {
 
 /// Most accumulators that a convolution runs side by side for one window.
 const MEMBERS_MAX: usize = 16;
+
+/// With fewer maps, vectors run along rows, where members of a window lie side by side.
+const CHANNELS_MIN: usize = 4;
 
 /// With fewer vector registers than these, accumulators for all members of a window leave too few to share what is loaded.
 const REGISTERS_MIN: usize = 24;
@@ -64,12 +67,12 @@ impl Gathering {
 
     /// What the pool makes of the members of a window, in the order in which it would read them.
     pub fn of(&self, members: &[Reg]) -> Expr {
-        let mut all = members.iter().map(|r| Expr::Reg(*r));
-        let first = all.next().unwrap_or(Expr::Const(0.0));
+        let all = members.iter().map(|r| Expr::Reg(*r));
         if self.max {
-            return all.fold(first, |a, b| Expr::bin(BinOp::Max, a, b));
+            let greatest = all.reduce(|a, b| Expr::bin(BinOp::Max, a, b));
+            return greatest.unwrap_or(Expr::Const(f32::NEG_INFINITY));
         }
-        all.fold(first, |a, b| a + b) / Expr::Const(members.len() as f32)
+        all.fold(Expr::Const(0.0), |a, b| a + b) / Expr::Const(members.len() as f32)
     }
 }
 
@@ -101,14 +104,13 @@ pub(super) fn of(pool: &Pool) -> Option<Gathering> {
 
 /// Whether `op` hands its results of type `out` over by the windows of `gathering`.
 pub fn hands(op: &Op, out: &TensorTy, gathering: &Gathering) -> bool {
-    let grid = || (2..out.dims().len()).map(|d| gathering.along(d));
     if let Op::Winograd(op) = op {
         return gathering.along(1) == 1 && op.hands([gathering.along(2), gathering.along(3)]);
     }
+    let grid = || (2..out.dims().len()).any(|d| gathering.along(d) > 1);
     if let Op::Conv(op) = op {
-        return op.geometry.is_plain()
-            && gathering.len() <= MEMBERS_MAX
-            && (gathering.along(1) > 1 || grid().any(|m| m > 1));
+        let lanes = gathering.along(1) == 1 && out.c() >= CHANNELS_MIN;
+        return op.geometry.is_plain() && lanes && gathering.len() <= MEMBERS_MAX && grid();
     }
     false
 }

@@ -198,6 +198,11 @@ impl<'a> Bound<'a> {
         Ok(Self { program, threads, pointers, starts, _memory: PhantomData })
     }
 
+    /// How many threads it runs on.
+    pub(super) fn threads(&self) -> usize {
+        self.threads
+    }
+
     /// The buffers of a step as `thread` sees them.
     fn pointers(&self, step: usize, thread: usize) -> &[*mut f32] {
         let start = self.starts[step];

@@ -21,7 +21,7 @@ use barrier::{Barrier, spin};
 
 /// Threads that can run together.
 pub trait Executor: Sync {
-    /// How many; at least 1.
+    /// How many; at least 1. It may change from run to run, not while one goes on.
     fn threads(&self) -> usize;
 
     /// Calls `body(0) .. body(threads() - 1)`, each once, **all at the same time on distinct threads**, and returns when all
@@ -62,7 +62,8 @@ pub(super) fn run(
     executor: &dyn Executor,
     mut times: Option<&mut Vec<Duration>>,
 ) -> Result<(), RunError> {
-    let threads = executor.threads().max(1);
+    // As many as the arena has room for; an executor that runs others breaks its contract, which is found out.
+    let threads = bound.threads();
     if threads == 1 {
         for step in steps {
             let start = Instant::now();

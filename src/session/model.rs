@@ -231,11 +231,7 @@ impl Model {
             let copy = Storage::of(self.store()?.as_slice())?;
             self.store = Arc::new(OnceLock::from(copy));
         }
-        let free = self.arenas.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut arena = match free {
-            Some(arena) => arena,
-            None => Storage::zeroed(self.compiled.run.arena(self.executor.threads()))?,
-        };
+        let mut arena = self.arena()?;
         let inputs: Vec<&[f32]> = inputs.iter().map(|i| &**i).collect();
         let store = Arc::get_mut(&mut self.store).and_then(OnceLock::get_mut);
         let done = run(Memory {
@@ -269,11 +265,7 @@ impl Model {
             return Err(RunError::Stateful);
         }
         let store = self.store()?;
-        let free = self.arenas.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut arena = match free {
-            Some(arena) => arena,
-            None => Storage::zeroed(self.compiled.run.arena(self.executor.threads()))?,
-        };
+        let mut arena = self.arena()?;
         let pieces = self.compiled.pieces();
         let mut outputs: Vec<_> = outputs.into_iter().map(|o| piecewise(o, pieces)).collect();
         let mut done = Ok(());
@@ -291,6 +283,13 @@ impl Model {
         }
         self.arenas.lock().unwrap_or_else(PoisonError::into_inner).push(arena);
         Ok(done?)
+    }
+
+    /// An arena that nobody uses, with room for the executor's threads.
+    fn arena(&self) -> Result<Storage, OutOfMemory> {
+        let len = self.compiled.run.arena(self.executor.threads());
+        let free = self.arenas.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        free.filter(|a| a.as_slice().len() == len).map_or_else(|| Storage::zeroed(len), Ok)
     }
 
     pub(super) fn executor_arc(&self) -> Arc<dyn Executor + Send + Sync> {

@@ -353,10 +353,11 @@ fn a_pool_without_overlap_is_the_end_of_the_convolution_before_it() {
         ("16, h: 12, w: 9", "conv(16, 3x3, pad: same) |> relu |> avgpool(2x1)", 0),
         ("3, h: 9, w: 8", "conv(6, 2x3, stride: 2x1) |> maxpool(2x2) |> relu", 0),
         ("5, w: 33", "conv(7, 4, flip: true) |> avgpool(3) |> sigmoid", 0),
-        ("4, h: 6, w: 7", "conv(24, 3x3, bias: false) |> batchnorm |> maxpool(c: 3) |> conv(8, 1x1)", 0),
         ("2, d: 5, h: 5, w: 6", "conv(8, 2x2x1) |> maxpool(2x1x2)", 0),
-        // Only one pool of two; a row is left over; windows overlap; eight members are too many; each position has its own addend.
+        // Only one pool of two; across channels; one map; a row is left over; windows overlap; eight members are too many; each position has its own addend.
         ("3, h: 9, w: 9", "conv(4, 2x2) |> maxpool(2x2) |> maxpool(2x2)", 1),
+        ("4, h: 6, w: 7", "conv(24, 3x3, bias: false) |> batchnorm |> maxpool(c: 3) |> conv(8, 1x1)", 1),
+        ("1, h: 8, w: 8", "conv(1, 3x3, pad: same) |> maxpool(2x2) |> dense(3)", 1),
         ("32, h: 13, w: 12", "conv(32, 3x3, pad: same) |> maxpool(2x2)", 1),
         ("3, h: 9, w: 9", "conv(4, 3x3) |> maxpool(3x3, stride: 2)", 1),
         ("2, d: 5, h: 5, w: 5", "conv(4, 2x2x2) |> maxpool(2x2x2)", 1),
@@ -378,5 +379,36 @@ fn a_pool_without_overlap_is_the_end_of_the_convolution_before_it() {
         };
         let found = program.steps.iter().filter(|s| kind(s.root) == "pool").count();
         assert_eq!(found, pools, "{body}: {}", crate::graph::print::summary(graph));
+    }
+}
+
+#[test]
+fn an_executor_may_have_more_threads_from_run_to_run() {
+    struct Growing(std::sync::atomic::AtomicUsize, [Pool; 3]);
+    impl Growing {
+        fn now(&self) -> &Pool {
+            &self.1[self.0.load(std::sync::atomic::Ordering::Relaxed)]
+        }
+    }
+    impl crate::runtime::threads::Executor for Growing {
+        fn threads(&self) -> usize {
+            self.now().threads()
+        }
+        fn run(&self, body: &(dyn Fn(usize) + Sync)) {
+            self.now().run(body);
+        }
+    }
+    let text = "net Deep(x: [c: 32, h: 16, w: 16]) { x |> conv(32, 3x3, pad: same) }";
+    let pools = [1, 4, 2].map(|n| Pool::new(n).expect("a few threads"));
+    let growing = Arc::new(Growing(0.into(), pools));
+    let model = Compiler::new(Options::default().batch(8).threads(1)).compile_text(text).expect("a network");
+    let model = model.with_executor(growing.clone());
+    let x = noise(5, 8 * 32 * 256);
+    let run =
+        || model.run(&[("x", TensorView::from(&x))]).expect("it runs").into_vec().remove(0).1.into_data();
+    let one = run();
+    for turn in [1, 2, 0] {
+        growing.0.store(turn, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(run(), one, "turn {turn}");
     }
 }
