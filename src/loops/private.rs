@@ -4,8 +4,8 @@
 //! A dimension of several elements and of stride 0 in a writable buffer is **private**: turns of the loop that counts it use the same
 //! memory one after another, and each thread has the whole buffer for itself. That is sound where every access of an outermost
 //! statement has this loop's variable, and nothing else, as its index there: a turn then sees no element of another one, and so
-//! expects nothing of what it finds. Only the outermost `par` loop counts, and those that are all there is inside one that counts: what stands beside or
-//! around others may be handed on from turn to turn.
+//! expects nothing of what it finds. Only the outermost `par` loop counts, and those that are all there is inside one that counts: what
+//! stands beside or around others may be handed on from turn to turn.
 
 use super::walk::accesses;
 use super::{Affine, Buf, LoopKind, Nest, Stmt, Var};

@@ -1,6 +1,7 @@
 //! Pools as the end of the operation whose result they take: where windows do not overlap, each result is a member of one window, and
 //! an operation that has all members of a window in registers stores what the pool makes of them instead (pooling with
-//! downsampling, section 9.3). Not across channels: vectors run over these.
+//! downsampling, section 9.3). Pools across channels stay apart: vectors run over channels, and members would
+//! lie side by side in one.
 //!
 //! In: what a pool is ([`Gathering`], from its role), and the operation in front of it. Out: whether that one hands its results over by
 //! windows ([`hands`]), and whether it should ([`pays`]); its loops then store through [`LowerCx::store_where`](super::lower::LowerCx::store_where), all members of a
@@ -84,7 +85,6 @@ pub(super) fn of(pool: &Pool) -> Option<Gathering> {
         PoolKind::Lp(_) => return None,
     };
     let members = match &pool.over {
-        Over::Channels { size, stride } if size == stride => vec![1, *size],
         Over::Window(spec) => {
             let unpadded = match &spec.pad {
                 Padding::Valid => true,
@@ -105,11 +105,11 @@ pub(super) fn of(pool: &Pool) -> Option<Gathering> {
 /// Whether `op` hands its results of type `out` over by the windows of `gathering`.
 pub fn hands(op: &Op, out: &TensorTy, gathering: &Gathering) -> bool {
     if let Op::Winograd(op) = op {
-        return gathering.along(1) == 1 && op.hands([gathering.along(2), gathering.along(3)]);
+        return op.hands([gathering.along(2), gathering.along(3)]);
     }
     let grid = || (2..out.dims().len()).any(|d| gathering.along(d) > 1);
     if let Op::Conv(op) = op {
-        let lanes = gathering.along(1) == 1 && out.c() >= CHANNELS_MIN;
+        let lanes = out.c() >= CHANNELS_MIN;
         return op.geometry.is_plain() && lanes && gathering.len() <= MEMBERS_MAX && grid();
     }
     false
@@ -131,8 +131,6 @@ mod tests {
         let pool = Gathering { max: true, members: vec![1, 1, 2, 2] };
         assert!(pool.fits(&ty(3, 4, 6), &ty(3, 2, 3)));
         assert!(!pool.fits(&ty(3, 5, 6), &ty(3, 2, 3)), "a row is left over");
-        let maxout = Gathering { max: true, members: vec![1, 3] };
-        assert!(maxout.fits(&ty(6, 4, 4), &ty(2, 4, 4)) && !maxout.fits(&ty(7, 4, 4), &ty(2, 4, 4)));
         let (a, b) = (Affine::from(Var(0)), Affine::from(Var(1)));
         let at = [Affine::k(1), b.clone(), (&a * 4).offset(3), (&b * 2).offset(0)];
         assert_eq!(pool.window(&at), Some(vec![Affine::k(1), b.clone(), (&a * 2).offset(1), b]));

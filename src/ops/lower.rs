@@ -65,27 +65,16 @@ pub struct LowerCx<'a> {
     /// What the root computes: the type of the output, unless a pool comes before it.
     ty: TensorTy,
     followers: Vec<Follower<'a>>,
-    gather: Option<Gather>,
+    gather: Option<Gather<'a>>,
 }
 
 /// A pool among the followers.
-struct Gather {
+struct Gather<'a> {
     of: Gathering,
-    /// How many followers come before it.
-    before: usize,
+    /// The followers behind it; those of the context come before it.
+    behind: Vec<Follower<'a>>,
     /// Windows of which some members are there.
     open: Vec<(Vec<Affine>, Vec<Reg>)>,
-}
-
-/// Which followers are meant.
-#[derive(Clone, Copy)]
-enum At {
-    /// All; there is no pool.
-    Root,
-    /// Those before the one of this number, which a pool precedes.
-    BeforePool(usize),
-    /// That and all others.
-    BehindPool(usize),
 }
 
 impl<'a> LowerCx<'a> {
@@ -119,7 +108,8 @@ impl<'a> LowerCx<'a> {
     #[must_use]
     pub fn gathering(mut self, ty: &TensorTy, of: Gathering, before: usize) -> Self {
         self.ty = ty.clone();
-        self.gather = Some(Gather { of, before, open: Vec::new() });
+        let behind = self.followers.split_off(before);
+        self.gather = Some(Gather { of, behind, open: Vec::new() });
         self
     }
 
@@ -162,14 +152,25 @@ impl<'a> LowerCx<'a> {
     /// As [`Self::store`], where every condition is `>= 0`. All members of a window of a pool must come in one list of statements,
     /// under the same conditions; what is computed of them may be computed anywhere.
     pub fn store_where(&mut self, conds: Vec<Affine>, at: &[Affine], value: impl Into<Expr>) {
-        let value = value.into();
-        let Some(mut gather) = self.gather.take() else {
-            return self.guarded(conds, |cx| {
-                let value = cx.follow(At::Root, at, value);
+        let followers = std::mem::take(&mut self.followers);
+        let gather = self.gather.take();
+        let ty = self.ty.clone();
+        if let Some(mut gather) = gather {
+            let value = self.follow(&followers, &ty, at, value.into());
+            self.gather_in(&mut gather, conds, at, value);
+            self.gather = Some(gather);
+        } else {
+            let value = value.into();
+            self.guarded(conds, |cx| {
+                let value = cx.follow(&followers, &ty, at, value);
                 cx.b.store(cx.out.buf, at, value);
             });
-        };
-        let value = self.follow(At::BeforePool(gather.before), at, value);
+        }
+        self.followers = followers;
+    }
+
+    /// Takes a member of a window in; the last one stores what the pool makes of all.
+    fn gather_in(&mut self, gather: &mut Gather<'a>, conds: Vec<Affine>, at: &[Affine], value: Expr) {
         let member = self.b.let_(value);
         let window = gather.of.window(at).expect("`hands` promises whole windows");
         let place = gather.open.iter().position(|(w, _)| *w == window).unwrap_or_else(|| {
@@ -177,32 +178,24 @@ impl<'a> LowerCx<'a> {
             gather.open.len() - 1
         });
         gather.open[place].1.push(member);
-        if gather.open[place].1.len() == gather.of.len() {
-            let (window, members) = gather.open.swap_remove(place);
-            let pooled = gather.of.of(&members);
-            let first = gather.before;
-            self.guarded(conds, |cx| {
-                let value = cx.follow(At::BehindPool(first), &window, pooled);
-                cx.b.store(cx.out.buf, &window, value);
-            });
+        if gather.open[place].1.len() < gather.of.len() {
+            return;
         }
-        self.gather = Some(gather);
+        let (window, members) = gather.open.swap_remove(place);
+        let (pooled, ty) = (gather.of.of(&members), self.out.ty.clone());
+        self.guarded(conds, |cx| {
+            let value = cx.follow(&gather.behind, &ty, &window, pooled);
+            cx.b.store(cx.out.buf, &window, value);
+        });
     }
 
     fn guarded(&mut self, conds: Vec<Affine>, then: impl FnOnce(&mut Self)) {
         if conds.is_empty() { then(self) } else { self.if_(conds, then) }
     }
 
-    /// Applies some of the followers to the value at `at`.
-    fn follow(&mut self, which: At, at: &[Affine], mut value: Expr) -> Expr {
-        let ty = if let At::BehindPool(_) = which { self.out.ty.clone() } else { self.ty.clone() };
-        let followers = std::mem::take(&mut self.followers);
-        let which = match which {
-            At::Root => 0..followers.len(),
-            At::BeforePool(end) => 0..end,
-            At::BehindPool(start) => start..followers.len(),
-        };
-        for f in &followers[which] {
+    /// Applies followers to the value at `at` of a tensor of type `ty`.
+    fn follow(&mut self, followers: &[Follower<'a>], ty: &TensorTy, at: &[Affine], mut value: Expr) -> Expr {
+        for f in followers {
             let so_far = self.b.let_(value);
             let regs: Vec<Reg> = f
                 .operands
@@ -211,14 +204,13 @@ impl<'a> LowerCx<'a> {
                     None => so_far,
                     Some(extra) => {
                         let e = &self.extras[*extra];
-                        let load = self.b.load(e.buf, &broadcast(&e.ty, &ty, at));
+                        let load = self.b.load(e.buf, &broadcast(&e.ty, ty, at));
                         self.b.let_(load)
                     }
                 })
                 .collect();
             value = (f.scalar)(&mut self.b, &regs);
         }
-        self.followers = followers;
         value
     }
 
@@ -241,7 +233,7 @@ impl<'a> LowerCx<'a> {
 
     /// Whether something is applied where the nest stores.
     pub fn has_followers(&self) -> bool {
-        !self.followers.is_empty()
+        !self.followers.is_empty() || self.gather.is_some()
     }
 
     /// Independent loops over all output dimensions; `body` gets the output index.

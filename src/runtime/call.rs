@@ -274,6 +274,21 @@ impl<'b> View<'b> {
     }
 }
 
+/// Defines a function with the calling convention of [`RawFn`] in front of a Rust one.
+#[cfg(test)]
+macro_rules! raw_fn {
+    ($raw:ident, $code:ident) => {
+        #[cfg(target_arch = "x86_64")]
+        extern "sysv64" fn $raw(bufs: *const *mut f32, begin: i64, end: i64) {
+            $code(bufs, begin, end);
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        extern "C" fn $raw(bufs: *const *mut f32, begin: i64, end: i64) {
+            $code(bufs, begin, end);
+        }
+    };
+}
+
 /// `y[i] = x[i] + 1` by way of a private buffer of one element, `chunks` elements in as many chunks, for tests.
 #[cfg(test)]
 pub(super) fn by_way_of_private(chunks: usize) -> Entry {
@@ -288,14 +303,7 @@ pub(super) fn by_way_of_private(chunks: usize) -> Entry {
             }
         }
     }
-    #[cfg(target_arch = "x86_64")]
-    extern "sysv64" fn raw(bufs: *const *mut f32, begin: i64, end: i64) {
-        code(bufs, begin, end);
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    extern "C" fn raw(bufs: *const *mut f32, begin: i64, end: i64) {
-        code(bufs, begin, end);
-    }
+    raw_fn!(raw, code);
     let shared = |writable| BufSpec { len: chunks, writable, pointwise: false, private: false };
     let own = BufSpec { len: 1, writable: true, pointwise: false, private: true };
     // SAFETY: a function lives for ever, and touches element `i` of two buffers of `chunks` for chunk `i`, and a third buffer that is
@@ -315,14 +323,7 @@ pub(super) fn doubled(chunks: usize, len: usize) -> Entry {
             }
         }
     }
-    #[cfg(target_arch = "x86_64")]
-    extern "sysv64" fn raw(bufs: *const *mut f32, begin: i64, end: i64) {
-        code(bufs, begin, end);
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    extern "C" fn raw(bufs: *const *mut f32, begin: i64, end: i64) {
-        code(bufs, begin, end);
-    }
+    raw_fn!(raw, code);
     assert!(chunks <= len);
     let bufs = vec![
         BufSpec { len, writable: false, pointwise: true, private: false },
