@@ -58,7 +58,7 @@ impl Graph {
         };
         *ty == self.value(before).ty
             && of.fits(ty, &self.value(id).ty)
-            && hands(host, ty, &of)
+            && self.uses(root).first().is_some_and(|x| hands(host, &self.value(*x).ty, ty, &of))
             && followers().iter().all(|m| {
                 let chained = |u: &ValueId| *u == root || self.value(*u).group == Some(root);
                 self.uses(*m).iter().filter(|u| !chained(u)).all(shared)

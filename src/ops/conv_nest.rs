@@ -160,8 +160,8 @@ fn by_windows(cx: &mut LowerCx<'_>, conv: &Conv, windows: &[Window], gathering: 
     cx.nested(LoopKind::Free, &pooled, |cx, v| {
         let mut members: Vec<(Vec<Affine>, Reg)> = Vec::new();
         for_each_index(&sizes, |member| {
-            let at = v.iter().zip(&sizes).zip(member);
-            let at = at.map(|((v, size), m)| (&Affine::from(*v) * *size as i64).offset(*m as i64));
+            let at = v.iter().zip(member).enumerate();
+            let at = at.map(|(d, (v, m))| gathering.member(d, &Affine::from(*v), *m));
             members.push((at.collect(), cx.b.let_(0.0)));
         });
         let mut sum: Vec<(String, usize)> =

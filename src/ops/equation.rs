@@ -391,8 +391,8 @@ fn pool(p: &Pool, x: &TensorTy, out: &TensorTy) -> Equation {
             let over = axes.iter().map(|a| (format!("p{a}"), usize::MAX)).collect();
             (over, list(["n, c".into(), list(axes.iter().map(|a| format!("p{a}")))]))
         }
-        Over::Channels { size, stride } => {
-            let place = format!("{} + k", times(*stride, "c"));
+        Over::Channels { size, stride, dilation } => {
+            let place = format!("{} + {}", times(*stride, "c"), times(*dilation, "k"));
             (vec![("k".into(), *size)], list(["n".into(), place, list(axes.iter().map(ToString::to_string))]))
         }
     };

@@ -1,7 +1,7 @@
 //! Pools as the end of the operation whose result they take: where windows do not overlap, each result is a member of one window, and
 //! an operation that has all members of a window in registers stores what the pool makes of them instead (pooling with
-//! downsampling, section 9.3). Pools across channels stay apart: vectors run over channels, and members would
-//! lie side by side in one.
+//! downsampling, section 9.3). Of pools across channels that is those whose members lie a whole vector or more apart
+//! ([`super::apart`]): vectors run over channels.
 //!
 //! In: what a pool is ([`Gathering`], from its role), and the operation in front of it. Out: whether that one hands its results over by
 //! windows ([`hands`]), and whether it should ([`pays`]); its loops then store through [`LowerCx::store_where`](super::lower::LowerCx::store_where), all members of a
@@ -20,10 +20,14 @@ pub struct Gathering {
     pub max: bool,
     /// Elements of a window along each dimension `n, c, grid…`; 1 for those that are not said.
     pub members: Vec<usize>,
+    /// From one channel of a window to the next, if it has several: as many as there are windows.
+    pub apart: usize,
 }
 
-/// Most accumulators that a convolution runs side by side for one window.
+/// Most accumulators that a convolution runs side by side for one window; and for one of channels, whose accumulators share what is
+/// loaded of the input.
 const MEMBERS_MAX: usize = 16;
+const CHANNELS_MAX: usize = 8;
 
 /// With fewer maps, vectors run along rows, where members of a window lie side by side.
 const CHANNELS_MIN: usize = 4;
@@ -53,11 +57,27 @@ impl Gathering {
         from.names() == to.names()
             && self.members.len() <= from.dims().len()
             && extents.into_iter().all(|(d, (a, b))| b.checked_mul(self.along(d)) == Some(*a))
+            && (self.along(1) == 1 || self.apart == to.c())
     }
 
-    /// The window that element `at` belongs to; `None` where that is not known when code is made.
+    /// Member `m` along dimension `d` of window `w`.
+    pub fn member(&self, d: usize, w: &Affine, m: usize) -> Affine {
+        if d == 1 && self.along(1) > 1 {
+            return w.offset((m * self.apart) as i64);
+        }
+        (w * self.along(d) as i64).offset(m as i64)
+    }
+
+    /// The window that element `at` belongs to; `None` where that is not known when code is made. Of a channel the constant part
+    /// says which member it is.
     pub fn window(&self, at: &[Affine]) -> Option<Vec<Affine>> {
         let divided = |(d, a): (usize, &Affine)| {
+            if d == 1 && self.along(1) > 1 {
+                return Some(Affine {
+                    terms: a.terms.clone(),
+                    k: a.k.checked_rem_euclid(self.apart as i64)?,
+                });
+            }
             let by = self.along(d) as i64;
             let exact = a.terms.iter().all(|(_, c)| c % by == 0);
             let terms = a.terms.iter().map(|(v, c)| (*v, c / by)).collect();
@@ -66,14 +86,19 @@ impl Gathering {
         at.iter().enumerate().map(divided).collect()
     }
 
-    /// What the pool makes of the members of a window, in the order in which it would read them.
-    pub fn of(&self, members: &[Reg]) -> Expr {
-        let all = members.iter().map(|r| Expr::Reg(*r));
-        if self.max {
-            let greatest = all.reduce(|a, b| Expr::bin(BinOp::Max, a, b));
-            return greatest.unwrap_or(Expr::Const(f32::NEG_INFINITY));
-        }
-        all.fold(Expr::Const(0.0), |a, b| a + b) / Expr::Const(members.len() as f32)
+    /// What the pool makes of the first member of a window.
+    pub fn first(&self, member: Expr) -> Expr {
+        if self.max { member } else { Expr::Const(0.0) + member }
+    }
+
+    /// What it makes of one more, in the order in which it would read them.
+    pub fn next(&self, so_far: Reg, member: Expr) -> Expr {
+        if self.max { Expr::bin(BinOp::Max, so_far.into(), member) } else { Expr::Reg(so_far) + member }
+    }
+
+    /// What it makes of all.
+    pub fn last(&self, of_all: Reg) -> Expr {
+        if self.max { of_all.into() } else { Expr::Reg(of_all) / Expr::Const(self.len() as f32) }
     }
 }
 
@@ -84,6 +109,7 @@ pub(super) fn of(pool: &Pool) -> Option<Gathering> {
         PoolKind::Avg => false,
         PoolKind::Lp(_) => return None,
     };
+    let mut channels = 1;
     let members = match &pool.over {
         Over::Window(spec) => {
             let unpadded = match &spec.pad {
@@ -97,20 +123,25 @@ pub(super) fn of(pool: &Pool) -> Option<Gathering> {
             }
             [&[1, 1], &spec.kernel[..]].concat()
         }
+        Over::Channels { size, stride: 1, dilation } if *size > 1 => {
+            channels = *dilation;
+            vec![1, *size]
+        }
         Over::Channels { .. } | Over::Global | Over::Grid(_) => return None,
     };
-    Some(Gathering { max, members })
+    Some(Gathering { max, members, apart: channels })
 }
 
-/// Whether `op` hands its results of type `out` over by the windows of `gathering`.
-pub fn hands(op: &Op, out: &TensorTy, gathering: &Gathering) -> bool {
+/// Whether `op` on `x` hands its results of type `out` over by the windows of `gathering`.
+pub fn hands(op: &Op, x: &TensorTy, out: &TensorTy, gathering: &Gathering) -> bool {
+    let channels = gathering.along(1);
     if let Op::Winograd(op) = op {
-        return op.hands([gathering.along(2), gathering.along(3)]);
+        return op.hands(x, channels, [gathering.along(2), gathering.along(3)]);
     }
-    let grid = || (2..out.dims().len()).any(|d| gathering.along(d) > 1);
     if let Op::Conv(op) = op {
-        let lanes = out.c() >= CHANNELS_MIN;
-        return op.geometry.is_plain() && lanes && gathering.len() <= MEMBERS_MAX && grid();
+        let lanes = out.c() / channels.max(1) >= CHANNELS_MIN;
+        let most = if channels > 1 { CHANNELS_MAX } else { MEMBERS_MAX };
+        return op.geometry.is_plain() && lanes && (2..=most).contains(&gathering.len());
     }
     false
 }
@@ -128,12 +159,20 @@ mod tests {
     #[test]
     fn windows_divide_what_they_pool_and_know_their_members() {
         let ty = |c, h, w| TensorTy::new([("n", 2), ("c", c), ("h", h), ("w", w)]).expect("small");
-        let pool = Gathering { max: true, members: vec![1, 1, 2, 2] };
+        let pool = Gathering { max: true, members: vec![1, 1, 2, 2], apart: 1 };
         assert!(pool.fits(&ty(3, 4, 6), &ty(3, 2, 3)));
         assert!(!pool.fits(&ty(3, 5, 6), &ty(3, 2, 3)), "a row is left over");
         let (a, b) = (Affine::from(Var(0)), Affine::from(Var(1)));
         let at = [Affine::k(1), b.clone(), (&a * 4).offset(3), (&b * 2).offset(0)];
-        assert_eq!(pool.window(&at), Some(vec![Affine::k(1), b.clone(), (&a * 2).offset(1), b]));
+        assert_eq!(pool.window(&at), Some(vec![Affine::k(1), b.clone(), (&a * 2).offset(1), b.clone()]));
         assert_eq!(pool.window(&[Affine::k(0), Affine::k(0), a.clone(), a]), None);
+        let maxout = Gathering { max: true, members: vec![1, 3], apart: 8 };
+        assert!(maxout.fits(&ty(24, 4, 6), &ty(8, 4, 6)));
+        assert!(!maxout.fits(&ty(12, 4, 6), &ty(4, 4, 6)), "members lie elsewhere");
+        let w = Affine::from(Var(0));
+        for m in 0..3 {
+            let at = [b.clone(), maxout.member(1, &w, m), b.clone(), b.clone()];
+            assert_eq!(maxout.window(&at), Some(vec![b.clone(), w.clone(), b.clone(), b.clone()]));
+        }
     }
 }

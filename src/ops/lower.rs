@@ -73,8 +73,8 @@ struct Gather<'a> {
     of: Gathering,
     /// The followers behind it; those of the context come before it.
     behind: Vec<Follower<'a>>,
-    /// Windows of which some members are there.
-    open: Vec<(Vec<Affine>, Vec<Reg>)>,
+    /// Windows of which some members are there: what they make, and how many there are.
+    open: Vec<(Vec<Affine>, Reg, usize)>,
 }
 
 impl<'a> LowerCx<'a> {
@@ -171,18 +171,17 @@ impl<'a> LowerCx<'a> {
 
     /// Takes a member of a window in; the last one stores what the pool makes of all.
     fn gather_in(&mut self, gather: &mut Gather<'a>, conds: Vec<Affine>, at: &[Affine], value: Expr) {
-        let member = self.b.let_(value);
         let window = gather.of.window(at).expect("`hands` promises whole windows");
-        let place = gather.open.iter().position(|(w, _)| *w == window).unwrap_or_else(|| {
-            gather.open.push((window, Vec::new()));
-            gather.open.len() - 1
-        });
-        gather.open[place].1.push(member);
-        if gather.open[place].1.len() < gather.of.len() {
-            return;
+        let before = gather.open.iter().position(|(w, ..)| *w == window).map(|i| gather.open.swap_remove(i));
+        let (so_far, members) = match before {
+            Some((_, before, members)) => (gather.of.next(before, value), members + 1),
+            None => (gather.of.first(value), 1),
+        };
+        let so_far = self.b.let_(so_far);
+        if members < gather.of.len() {
+            return gather.open.push((window, so_far, members));
         }
-        let (window, members) = gather.open.swap_remove(place);
-        let (pooled, ty) = (gather.of.of(&members), self.out.ty.clone());
+        let (pooled, ty) = (gather.of.last(so_far), self.out.ty.clone());
         self.guarded(conds, |cx| {
             let value = cx.follow(&gather.behind, &ty, &window, pooled);
             cx.b.store(cx.out.buf, &window, value);

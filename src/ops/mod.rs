@@ -7,6 +7,7 @@
 //! An operation sees types and makes loops through [`lower::LowerCx`]; it knows nothing of graphs or
 //! files, and only its gradient rule names other operations.
 
+pub mod apart;
 pub mod args;
 pub mod case;
 mod channel_loops;

@@ -2,7 +2,8 @@
 //!
 //! * `maxpool`: the greatest input. `avgpool`: their mean. `lppool`: `(sum |x|^p)^(1/p)`.
 //! * Windows: a kernel with stride (default: the kernel), padding and dilation; `global`, the whole grid, leaving rank 0;
-//!   `grid: g`, the regions `floor(i*n/g) .. ceil((i+1)*n/g)` of each axis; `c: k`, `k` neighbouring channels (maxout).
+//!   `grid: g`, the regions `floor(i*n/g) .. ceil((i+1)*n/g)` of each axis; `c: k`, `k` neighbouring channels (maxout), which passes may
+//!   put apart.
 //! * Padding never competes: only real inputs are looked at, and a mean divides by their number (`count_pad: true`: by the
 //!   taps on input or padding). `partial: true` keeps a last window that runs over the end, cut (figure 9.10).
 //! * NaN anywhere in a window gives NaN.
@@ -45,12 +46,14 @@ pub enum Over {
     Global,
     /// This number of regions per axis.
     Grid(Vec<usize>),
-    /// Windows of neighbouring channels.
+    /// Windows of channels.
     Channels {
         /// How many.
         size: usize,
         /// Step between windows.
         stride: usize,
+        /// Step between the channels of a window; the language has no name for others than 1.
+        dilation: usize,
     },
 }
 
@@ -177,9 +180,10 @@ impl Pool {
 
     fn channels(&self, x: &TensorTy) -> Result<(usize, Why), OpError> {
         match self.over {
-            Over::Channels { size, stride } if size <= x.c() => {
-                let formula = format!("floor(({} - {size}) / {stride}) + 1", x.c());
-                Ok(((x.c() - size) / stride + 1, Why::from(0, 1, formula)))
+            Over::Channels { size, stride, dilation } if channels_reach(size, dilation) <= x.c() => {
+                let reach = channels_reach(size, dilation);
+                let formula = format!("floor(({} - {reach}) / {stride}) + 1", x.c());
+                Ok(((x.c() - reach) / stride + 1, Why::from(0, 1, formula)))
             }
             Over::Channels { size, .. } => {
                 let message = format!("`c: {size}` is larger than the input's {} channels", x.c());
@@ -329,7 +333,9 @@ impl Pool {
             serial(cx, &dims, |cx, taps| {
                 let mut at = out.to_vec();
                 match self.over {
-                    Over::Channels { stride, .. } => at[1] = &(&out[1] * stride as i64) + &taps[0],
+                    Over::Channels { stride, dilation, .. } => {
+                        at[1] = &(&out[1] * stride as i64) + &(&taps[0] * dilation as i64);
+                    }
                     Over::Window(_) | Over::Global | Over::Grid(_) => at.extend_from_slice(taps),
                 }
                 self.take(cx, acc, &at);
@@ -357,8 +363,8 @@ impl Pool {
     pub(super) fn looks(&self, x: &[usize], out: &[usize]) -> Vec<Vec<Vec<i64>>> {
         let each = |n: usize| (0..n as i64).map(|i| vec![i]).collect::<Vec<_>>();
         let mut all = vec![match self.over {
-            Over::Channels { size, stride } => {
-                (0..out[1]).map(|o| (0..size).map(|k| (o * stride + k) as i64).collect()).collect()
+            Over::Channels { size, stride, dilation } => {
+                (0..out[1]).map(|o| (0..size).map(|k| (o * stride + k * dilation) as i64).collect()).collect()
             }
             Over::Window(_) | Over::Global | Over::Grid(_) => each(x[1]),
         }];
@@ -380,6 +386,11 @@ impl Pool {
         }
         all
     }
+}
+
+/// Channels from the first to the last of a window of so many.
+pub(super) fn channels_reach(size: usize, dilation: usize) -> usize {
+    size.saturating_sub(1).saturating_mul(dilation).saturating_add(1)
 }
 
 /// Extents that every region of `x` divided into `regions` fits in.
@@ -487,9 +498,9 @@ impl OpRules for Pool {
     }
 
     fn wants(&self, inputs: &[&TensorTy], _out: &TensorTy) -> Wants {
-        // Vectors run over channels.
+        // Vectors run over channels, unless these compete with their neighbours.
         let mut wants = Wants::any(inputs.len());
-        if !matches!(self.over, Over::Channels { .. }) {
+        if !matches!(self.over, Over::Channels { dilation: 1, .. }) {
             wants.inputs[0] = Want::Channels(vec![(0, 0); inputs[0].dims().len()]);
         }
         wants
@@ -569,9 +580,10 @@ impl Pool {
             ("regions that divide", Over::Grid(vec![2, 3]), x(1, 4, &[4, 9]), false),
             ("regions that overlap", Over::Grid(vec![3, 2, 1]), x(1, 3, &[5, 4, 3]), false),
             ("regions, batch", Over::Grid(vec![4, 3]), x(3, 2, &[7, 3]), false),
-            ("channels", Over::Channels { size: 2, stride: 2 }, x(1, 8, &[3, 4]), false),
-            ("overlapping channels", Over::Channels { size: 3, stride: 1 }, x(3, 5, &[4]), false),
-            ("channels on rank 0", Over::Channels { size: 4, stride: 3 }, x(3, 11, &[]), false),
+            ("channels", Over::Channels { size: 2, stride: 2, dilation: 1 }, x(1, 8, &[3, 4]), false),
+            ("overlapping channels", Over::Channels { size: 3, stride: 1, dilation: 1 }, x(3, 5, &[4]), false),
+            ("channels apart", Over::Channels { size: 3, stride: 1, dilation: 16 }, x(2, 48, &[4, 3]), false),
+            ("channels on rank 0", Over::Channels { size: 4, stride: 3, dilation: 2 }, x(3, 14, &[]), false),
         ];
         let kinds = [
             ("max", PoolKind::Max, false),

@@ -48,6 +48,7 @@ fn make(name: &str, kind: PoolKind, args: &CallArgs, x: &TensorTy) -> Result<Mad
                     return Err(OpError::new(codes::E0107, message).at(At::Arg("stride")));
                 }
             },
+            dilation: 1,
         },
         [_] if x.rank() == 0 => {
             let message =
@@ -106,10 +107,11 @@ pub(super) fn attrs(pool: &Pool) -> Attrs {
         Over::Grid(g) => attrs
             .with("over", Attr::Word("grid".into()))
             .with("grid", Attr::Ints(g.iter().map(|g| *g as i64).collect())),
-        Over::Channels { size, stride } => attrs
+        Over::Channels { size, stride, dilation } => attrs
             .with("over", Attr::Word("channels".into()))
             .with("size", Attr::Int(*size as i64))
-            .with("stride", Attr::Int(*stride as i64)),
+            .with("stride", Attr::Int(*stride as i64))
+            .with("dilation", Attr::Int(*dilation as i64)),
     };
     attrs.with("count_pad", Attr::Bool(pool.count_pad)).with("partial", Attr::Bool(pool.partial))
 }
@@ -128,7 +130,8 @@ pub(super) fn from_attrs(attrs: &Attrs) -> Result<Pool, String> {
         "global" => Over::Global,
         "grid" => Over::Grid(attrs.sizes("grid")?.into_iter().map(positive).collect::<Result<_, _>>()?),
         "channels" => {
-            Over::Channels { size: positive(attrs.size("size")?)?, stride: positive(attrs.size("stride")?)? }
+            let number = |name| attrs.size(name).and_then(positive);
+            Over::Channels { size: number("size")?, stride: number("stride")?, dilation: number("dilation")? }
         }
         other => return Err(format!("no pool looks over `{other}`")),
     };

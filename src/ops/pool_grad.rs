@@ -382,9 +382,9 @@ impl OpRules for PoolGrad {
     }
 
     fn wants(&self, inputs: &[&TensorTy], _out: &TensorTy) -> Wants {
-        // Vectors run over channels.
+        // Vectors run over channels, unless these compete with their neighbours.
         let mut wants = Wants::any(inputs.len());
-        if !matches!(self.pool.over, Over::Channels { .. }) {
+        if !matches!(self.pool.over, Over::Channels { dilation: 1, .. }) {
             let near = |ty: &&TensorTy| Want::Channels(vec![(0, 0); ty.dims().len()]);
             wants.inputs = inputs.iter().map(near).collect();
         }

@@ -3,7 +3,7 @@
 
 use super::conv_nest::seen;
 use super::lower::LowerCx;
-use super::pool::{Over, Pool};
+use super::pool::{Over, Pool, channels_reach};
 use super::window::Window;
 use crate::loops::Affine;
 use crate::tensor::ty::TensorTy;
@@ -31,9 +31,9 @@ pub(super) enum Look {
 /// The dimensions of `pool` on an input of type `x`: channels, then the grid.
 pub(super) fn looks(pool: &Pool, x: &TensorTy) -> Vec<Look> {
     let mut all = vec![match pool.over {
-        Over::Channels { size, stride } => {
-            let out = (x.c() - size) / stride + 1;
-            Look::Window(Window { input: x.c(), out, kernel: size, stride, dilation: 1, lo: 0, hi: 0 })
+        Over::Channels { size, stride, dilation } => {
+            let out = (x.c() - channels_reach(size, dilation)) / stride + 1;
+            Look::Window(Window { input: x.c(), out, kernel: size, stride, dilation, lo: 0, hi: 0 })
         }
         Over::Window(_) | Over::Global | Over::Grid(_) => Look::Same,
     }];

@@ -57,8 +57,13 @@ pub struct Winograd {
 }
 
 impl Winograd {
-    /// Whether windows of this size lie within tiles, and a tile that reaches beyond the output does so by whole windows.
-    pub(super) fn hands(&self, window: [usize; 2]) -> bool {
+    /// Whether windows of this size lie within tiles, and a tile that reaches beyond the output does so by whole windows; and whether
+    /// whole blocks of channels lie between the `channels` of a window, all of which are computed together.
+    pub(super) fn hands(&self, x: &TensorTy, channels: usize, window: [usize; 2]) -> bool {
+        if channels > 1 {
+            let blocks = self.channels.is_multiple_of(channels * Cut::LANES);
+            return window == [1, 1] && blocks && self.cut(x.n(), x.c()).is_some_and(|cut| cut.is_whole());
+        }
         let whole = |a: usize| {
             window[a] > 0 && self.tile.outputs().is_multiple_of(window[a]) && self.size[a].is_multiple_of(window[a])
         };

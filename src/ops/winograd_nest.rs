@@ -168,6 +168,11 @@ impl Cut {
         bands * (products + transforms + held + weight + 200.0) * unshared
     }
 
+    /// Whether each band has all output channels.
+    pub(super) fn is_whole(&self) -> bool {
+        self.parts == 1
+    }
+
     /// Tiles of a band.
     fn tiles(&self) -> usize {
         self.held * self.band * self.width * self.phases[0] * self.phases[1]
@@ -346,33 +351,39 @@ fn multiply_chain(
     });
 }
 
-/// `A' m A + b` of every tile and output channel.
+/// `A' m A + b` of every tile and output channel; all channels of a window of a pool one after another.
 fn collect(cx: &mut LowerCx<'_>, op: &Winograd, cut: &Cut, place: &Place, from: Buf, o: usize) {
     let (tile, m) = (op.tile, op.tile.outputs());
     let reach = cut.reach();
     // Where the last tile along an axis has no output.
     let below = |axis: usize, at: usize| (m * (reach[axis] - 1) + at + 1) * op.dilation[axis] > op.size[axis];
-    tiles(cx, cut, place, o, |cx, at| {
-        let channel = &(&(&at.block * Cut::LANES as i64) + &at.lane) + &place.first;
-        let bias = op.bias.then(|| {
-            let bias = cx.load(2, std::slice::from_ref(&channel));
-            cx.b.let_(bias)
-        });
-        let load = |cx: &mut LowerCx<'_>, i: usize, j: usize| {
-            let t = Affine::k((tile.span() * i + j) as i64);
-            cx.b.load(from, &[place.g.clone(), at.block.clone(), t, at.p.clone(), at.lane.clone()])
-        };
-        tile.both(cx, tile.span(), Tile::output_rule, load, |cx, i, j, sum: Reg| {
-            let (h, w) =
-                (at.row.offset((i * op.dilation[0]) as i64), at.column.offset((j * op.dilation[1]) as i64));
-            let inside = [(&h, 0, i), (&w, 1, j)]
-                .into_iter()
-                .filter(|(_, axis, at)| below(*axis, *at))
-                .map(|(index, axis, _)| (index * -1).offset(op.size[axis] as i64 - 1))
-                .collect();
-            let value = bias.map_or(Expr::Reg(sum), |b| Expr::Reg(sum) + Expr::Reg(b));
-            cx.store_where(inside, &[at.n.clone(), channel.clone(), h, w], value);
-        });
+    let members = cx.gathers().map_or(1, |of| of.along(1));
+    tiles(cx, cut, place, o / members, |cx, at| {
+        for member in 0..members {
+            let block = at.block.offset((member * (o / members / Cut::LANES)) as i64);
+            let channel = &(&(&block * Cut::LANES as i64) + &at.lane) + &place.first;
+            let bias = op.bias.then(|| {
+                let bias = cx.load(2, std::slice::from_ref(&channel));
+                cx.b.let_(bias)
+            });
+            let load = |cx: &mut LowerCx<'_>, i: usize, j: usize| {
+                let t = Affine::k((tile.span() * i + j) as i64);
+                cx.b.load(from, &[place.g.clone(), block.clone(), t, at.p.clone(), at.lane.clone()])
+            };
+            tile.both(cx, tile.span(), Tile::output_rule, load, |cx, i, j, sum: Reg| {
+                let (h, w) = (
+                    at.row.offset((i * op.dilation[0]) as i64),
+                    at.column.offset((j * op.dilation[1]) as i64),
+                );
+                let inside = [(&h, 0, i), (&w, 1, j)]
+                    .into_iter()
+                    .filter(|(_, axis, at)| below(*axis, *at))
+                    .map(|(index, axis, _)| (index * -1).offset(op.size[axis] as i64 - 1))
+                    .collect();
+                let value = bias.map_or(Expr::Reg(sum), |b| Expr::Reg(sum) + Expr::Reg(b));
+                cx.store_where(inside, &[at.n.clone(), channel.clone(), h, w], value);
+            });
+        }
     });
 }
 

@@ -3,6 +3,7 @@
 //!
 //! In: a fresh graph. Out: one with layouts and groups, ready to be lowered. Debug builds verify the graph after every pass.
 
+mod apart;
 mod cse;
 mod dce;
 mod fold;
@@ -17,6 +18,8 @@ mod tables;
 mod tests;
 mod update;
 mod winograd;
+
+pub use apart::APART;
 
 use std::collections::BTreeMap;
 
@@ -91,7 +94,20 @@ pub const PASSES: &[Pass] = &[
         restates: false,
         run: |work, _| norm::run(work),
     },
-    Pass { name: "winograd", after: &["norm", "tables"], needed: false, restates: true, run: winograd::run },
+    Pass {
+        name: "apart",
+        after: &["norm", "tables"],
+        needed: false,
+        restates: false,
+        run: |work, _| apart::run(work),
+    },
+    Pass {
+        name: "winograd",
+        after: &["norm", "tables", "apart"],
+        needed: false,
+        restates: true,
+        run: winograd::run,
+    },
     Pass {
         name: "shares",
         after: &["winograd"],

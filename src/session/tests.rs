@@ -354,9 +354,20 @@ fn a_pool_without_overlap_is_the_end_of_the_convolution_before_it() {
         ("3, h: 9, w: 8", "conv(6, 2x3, stride: 2x1) |> maxpool(2x2) |> relu", 0),
         ("5, w: 33", "conv(7, 4, flip: true) |> avgpool(3) |> sigmoid", 0),
         ("2, d: 5, h: 5, w: 6", "conv(8, 2x2x1) |> maxpool(2x1x2)", 0),
-        // Only one pool of two; across channels; one map; a row is left over; windows overlap; eight members are too many; each position has its own addend.
+        // Across channels: maxout.
+        ("32, h: 14, w: 13", "conv(64, 3x3, pad: same) |> maxpool(c: 2) |> tanh", 0),
+        ("64, h: 9, w: 30", "conv(96, 3x3, pad: same, bias: false) |> batchnorm |> avgpool(c: 3)", 0),
+        ("4, h: 6, w: 7", "conv(48, 3x3, bias: false) |> batchnorm |> maxpool(c: 3) |> conv(8, 1x1)", 0),
+        ("5, h: 6, w: 7", "conv(128, 2x3, stride: 2x1, flip: true) |> maxpool(c: 8) |> relu", 0),
+        ("3, w: 20", "conv(64, 3) |> avgpool(c: 4)", 0),
+        // Only one pool of two; threads share out the channels; nine members are too many; windows of channels overlap; one is left over; no whole block; groups; one map; a row is left over; windows overlap; eight members are too many; each position has its own addend.
         ("3, h: 9, w: 9", "conv(4, 2x2) |> maxpool(2x2) |> maxpool(2x2)", 1),
-        ("4, h: 6, w: 7", "conv(24, 3x3, bias: false) |> batchnorm |> maxpool(c: 3) |> conv(8, 1x1)", 1),
+        ("64, h: 9, w: 12", "conv(96, 3x3, pad: same) |> maxpool(c: 3)", 1),
+        ("4, h: 6, w: 7", "conv(144, 3x3) |> maxpool(c: 9)", 1),
+        ("4, h: 6, w: 7", "conv(33, 3x3) |> maxpool(c: 3, stride: 2)", 1),
+        ("4, h: 6, w: 7", "conv(49, 3x3) |> maxpool(c: 3)", 1),
+        ("4, h: 6, w: 7", "conv(24, 3x3) |> maxpool(c: 3)", 1),
+        ("4, h: 6, w: 7", "conv(32, 3x3, groups: 2) |> maxpool(c: 2)", 1),
         ("1, h: 8, w: 8", "conv(1, 3x3, pad: same) |> maxpool(2x2) |> dense(3)", 1),
         ("32, h: 13, w: 12", "conv(32, 3x3, pad: same) |> maxpool(2x2)", 1),
         ("3, h: 9, w: 9", "conv(4, 3x3) |> maxpool(3x3, stride: 2)", 1),

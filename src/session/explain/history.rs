@@ -6,6 +6,7 @@ use crate::ops::Op;
 use crate::ops::equation::word;
 use crate::ops::geometry::{Geometry, Linking};
 use crate::ops::minimal::Tile;
+use crate::passes::APART;
 use crate::session::model::Compiled;
 
 impl Compiled {
@@ -67,6 +68,18 @@ impl Compiled {
                     "in {} partial sums over shares of the samples, which are added afterwards: each fetches only its own operands",
                     sums.shares
                 ));
+            }
+            let ordered = |id: &ValueId| {
+                let value = after.value(*id);
+                value.name.ends_with(APART) && matches!(value.def, Def::Op { op: Op::Arrange(_), .. })
+            };
+            let weights = after.uses(step.root).iter().skip(1);
+            if weights.flat_map(|w| after.uses(*w).iter().chain([w])).any(ordered) {
+                said.push(
+                    "its channels are in another order, that of the weight as it is loaded: those of a window of the pool \
+                     behind it lie in different vectors"
+                        .to_owned(),
+                );
             }
             if let (Some(links), Some(Linking::Dense)) =
                 (self.links(layer.value), root_geometry(&root.def).map(|g| &g.links))

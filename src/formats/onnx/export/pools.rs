@@ -62,7 +62,10 @@ fn pool(b: &mut Builder<'_>, id: ValueId, op: &Pool, x: ValueId) -> Result<Strin
             Ok(b.reshaped(&y, out.dims()))
         }
         Over::Grid(regions) => Ok(over_regions(b, op.kind, &input, &ty, regions)),
-        Over::Channels { size, stride } => Ok(over_channels(b, op.kind, &input, (*size, *stride), out.c())),
+        Over::Channels { dilation: 2.., .. } => Err("pooling across channels that lie apart".into()),
+        Over::Channels { size, stride, .. } => {
+            Ok(over_channels(b, op.kind, &input, (*size, *stride), out.c()))
+        }
     }
 }
 
