@@ -24,6 +24,7 @@ pub mod init;
 pub mod lower;
 pub mod minimal;
 mod pool_args;
+mod pool_cases;
 mod pool_look;
 mod pool_spread;
 mod reduce;
