@@ -1,6 +1,7 @@
 //! Questions about a graph that several verbs ask. Nothing is cached: callers ask once.
 
 use super::{Def, Graph, ValueId};
+use crate::ops::bands::{self, BandSums};
 use crate::ops::gather::hands;
 use crate::ops::role::Role;
 
@@ -31,9 +32,32 @@ impl Graph {
         groups
     }
 
-    /// The last member of `root`'s group: the one that memory holds.
+    /// The last member of `root`'s group but sums over bands: the one that memory holds.
     pub fn last_of(&self, root: ValueId) -> ValueId {
+        let chained = |id: &ValueId| self.value(*id).group == Some(root) && self.sums(*id).is_none();
+        self.ids().rev().find(chained).unwrap_or(root)
+    }
+
+    /// The last member of `root`'s group, where the step runs.
+    pub fn end_of(&self, root: ValueId) -> ValueId {
         self.ids().rev().find(|id| self.value(*id).group == Some(root)).unwrap_or(root)
+    }
+
+    /// The sums over bands that `id` is, if it is.
+    pub fn sums(&self, id: ValueId) -> Option<BandSums> {
+        let Def::Op { op, .. } = &self.value(id).def else { return None };
+        if let Role::Bands(of) = op.rules().role() { Some(of) } else { None }
+    }
+
+    /// Whether `id` is sums over bands of `before`, the last of a chain, whose root can make them in passing.
+    pub fn sums_in_passing(&self, before: ValueId, id: ValueId) -> bool {
+        let root = self.value(before).group.unwrap_or(before);
+        let (Def::Op { op, inputs }, Some(of)) = (&self.value(root).def, self.sums(id)) else { return false };
+        let Some(x) = inputs.first() else { return false };
+        let ty = &self.value(root).ty;
+        self.uses(id).first() == Some(&before)
+            && self.value(before).ty == *ty
+            && bands::of(op, &self.value(*x).ty, ty) == Some(of.bands)
     }
 
     /// Whether `id` is a pool that the group which ends with `before` can do in passing: its root hands results over by windows, no pool
@@ -65,16 +89,18 @@ impl Graph {
             })
     }
 
-    /// For each value, whether memory holds it: it is the last of its group.
+    /// For each value, whether memory holds it: it is the last of its group, or sums over bands of that.
     pub fn stored(&self) -> Vec<bool> {
         let mut last: Vec<ValueId> = self.ids().collect();
         for id in self.ids() {
             if let Some(root) = self.value(id).group {
-                last[root.index()] = id;
+                if self.sums(id).is_none() {
+                    last[root.index()] = id;
+                }
             }
         }
         let root = |id: ValueId| self.value(id).group.unwrap_or(id);
-        self.ids().map(|id| last.get(root(id).index()) == Some(&id)).collect()
+        self.ids().map(|id| last.get(root(id).index()) == Some(&id) || self.sums(id).is_some()).collect()
     }
 
     /// For each value, who uses it: one entry per operand, in order.

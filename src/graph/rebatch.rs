@@ -91,6 +91,8 @@ fn keeps_samples_apart(op: &Op) -> bool {
         | Op::Aggregate(_)
         | Op::ArgAxis(_)
         | Op::Arrange(_)
+        | Op::BandFold(_)
+        | Op::BandSums(_)
         | Op::BatchNormGrad(_)
         | Op::Blend(_)
         | Op::ConvGrad(_)

@@ -7,7 +7,8 @@
 //! 3. The type of an operation is what its shape rule says; constants and given starts have as many elements as their types.
 //! 4. A group is a chain: the root is an operation in no group; every member is elementwise and of the type of the one before it, or the
 //!    group's only pool, whose members the root hands over by windows; it uses the
-//!    member before it and no other member; all but the last are used by the next member only and are no output.
+//!    member before it and no other member; all but the last are used by the next member only and are no output. Behind the last there
+//!    may be sums over bands of it that the root makes in passing; whoever else uses it stands behind these.
 //! 5. Either no value has a layout or every value that memory holds has one, of its rank; inputs and outputs have the order
 //!    of their ports and no halo; what each operation wants of its operands and its group's result is there.
 //! 6. An update is of a weight, by a value of its type, and no weight is updated twice. With layouts, the value is made by an
@@ -137,6 +138,12 @@ fn group(graph: &Graph, id: ValueId) -> Check {
     let members = graph.members(root);
     let before = members.iter().copied().filter(|m| *m < id).max().unwrap_or(root);
     let elementwise = matches!(&value.def, Def::Op { op, .. } if op.rules().scalar().is_some());
+    if graph.sums(id).is_some() {
+        ensure(graph.sums_in_passing(before, id), id, || format!("sums no bands of {before} as its root has them"))?;
+        ensure(graph.end_of(root) == id, id, || "sums over bands, but not the last of its group".into())?;
+        let early = graph.ids().find(|u| *u < id && *u > before && graph.uses(*u).contains(&before));
+        return ensure(early.is_none(), before, || format!("is used before {id}, with which it is stored"));
+    }
     if !graph.gathers(before, id) {
         ensure(elementwise, id, || "is in a group, but not elementwise, nor its only pool".into())?;
         let same = value.ty == graph.value(before).ty;

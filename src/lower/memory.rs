@@ -45,7 +45,7 @@ pub struct Memory {
 impl Memory {
     /// Where the buffers of step `number` lie, in the order of its nest's buffers.
     pub fn bufs(&self, number: usize, step: &Step) -> Vec<Place> {
-        let values = step.reads.iter().chain([&step.value]).map(|v| self.places[v.index()]);
+        let values = step.reads.iter().copied().chain(step.stores()).map(|v| self.places[v.index()]);
         values.chain(self.scratch[number].iter().copied()).collect()
     }
 }
@@ -68,7 +68,7 @@ pub fn memory(graph: &Graph, steps: &[Step], nests: &[&Nest], threads: usize) ->
     for (i, port) in graph.inputs.iter().enumerate() {
         places[port.value.index()] = Place::Input(i);
     }
-    let own = |now: usize| nests[now].bufs[steps[now].reads.len() + 1..].iter();
+    let own = |now: usize| nests[now].bufs[steps[now].shared()..].iter();
     let sizes = |now: usize| -> Vec<usize> {
         let len = |b: &BufDecl| if b.is_private() { private_step(b) * threads } else { b.len };
         own(now).map(|b| len(b) * ELEMENT).collect()
@@ -120,16 +120,15 @@ impl Lives {
                 lives.scratch.push((now, lives.blocks.len()));
                 lives.blocks.push(Block { size, first: now, last: now });
             }
-            if graph.leaves(step.value) {
-                continue;
-            }
-            let last = last_read(steps, step.value, at_load, now, end);
-            match lives.dying(step, now) {
-                Some(block) => {
-                    lives.blocks[block].last = last;
-                    lives.held.push((step.value, block));
+            for value in step.stores().filter(|v| !graph.leaves(*v)) {
+                let last = last_read(steps, value, at_load, now, end);
+                match lives.dying(step, now).filter(|_| value == step.value) {
+                    Some(block) => {
+                        lives.blocks[block].last = last;
+                        lives.held.push((value, block));
+                    }
+                    None => lives.add(graph, value, now, last),
                 }
-                None => lives.add(graph, step.value, now, last),
             }
         }
         lives

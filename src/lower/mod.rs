@@ -21,7 +21,9 @@ pub struct Step {
     pub root: ValueId,
     /// The value that it stores.
     pub value: ValueId,
-    /// The values whose buffers it reads, in the order of the nest's buffers; the last buffer is that of `value`.
+    /// Sums over bands of that value, which it stores too.
+    pub sums: Option<ValueId>,
+    /// The values whose buffers it reads, in the order of the nest's buffers; then come those of what it stores, and its own.
     pub reads: Vec<ValueId>,
     /// Whether it runs when weights are loaded instead of at each run.
     pub at_load: bool,
@@ -30,6 +32,18 @@ pub struct Step {
     pub in_place: Vec<usize>,
     /// What it does.
     pub nest: Nest,
+}
+
+impl Step {
+    /// What it stores: `value` first.
+    pub fn stores(&self) -> impl Iterator<Item = ValueId> {
+        std::iter::once(self.value).chain(self.sums)
+    }
+
+    /// How many buffers of the nest are those of values.
+    pub fn shared(&self) -> usize {
+        self.reads.len() + self.stores().count()
+    }
 }
 
 /// A graph that cannot be lowered, because a pass left something out: a bug.
@@ -65,7 +79,8 @@ pub fn lower(graph: &Graph) -> Result<Vec<Step>, LowerError> {
 }
 
 fn step(graph: &Graph, root: ValueId, members: &[ValueId], at_load: bool) -> Result<Step, LowerError> {
-    let value = members.last().copied().unwrap_or(root);
+    let value = graph.last_of(root);
+    let mut sums = None;
     let mut reads = graph.uses(root).to_vec();
     let inputs = reads.len();
     let mut followers = Vec::new();
@@ -84,6 +99,10 @@ fn step(graph: &Graph, root: ValueId, members: &[ValueId], at_load: bool) -> Res
         });
         let operands: Vec<Option<usize>> = operands.collect();
         let Def::Op { op, .. } = &graph.value(id).def else { continue };
+        if let Role::Bands(of) = op.rules().role() {
+            sums = Some((id, of, operands.into_iter().flatten().collect()));
+            continue;
+        }
         if let Some(scalar) = op.rules().scalar() {
             followers.push(Follower { scalar, operands });
         } else if let Role::Gathers(of) = op.rules().role() {
@@ -101,6 +120,9 @@ fn step(graph: &Graph, root: ValueId, members: &[ValueId], at_load: bool) -> Res
     if let Some((of, before)) = gathering {
         cx = cx.gathering(&graph.value(root).ty, of, before);
     }
+    if let Some((id, of, extras)) = &sums {
+        cx = cx.summing(of, place(id)?, Vec::clone(extras));
+    }
     let mut elementwise = false;
     if let Def::Op { op, .. } = &graph.value(root).def {
         op.rules().lower(&mut cx);
@@ -108,7 +130,8 @@ fn step(graph: &Graph, root: ValueId, members: &[ValueId], at_load: bool) -> Res
     }
     halo::clear(&mut cx.b, Buf(reads.len() as u32), out.0, out.1);
     let in_place = in_place(&reads, &operands, out, if elementwise { 0 } else { inputs });
-    Ok(Step { root, value, reads, at_load, in_place, nest: cx.finish() })
+    let sums = sums.map(|(id, ..)| id);
+    Ok(Step { root, value, sums, reads, at_load, in_place, nest: cx.finish() })
 }
 
 /// Which reads, from `first` on, lie exactly as the result does; one that is also read before `first` does not count.

@@ -4,6 +4,7 @@
 //! product in the order taps, then input channels; the bias is added where the sum is stored. Padding is read from the
 //! input's zero halo, so that no window is a special case.
 
+use super::bands::{Bands, Place};
 use super::channel_loops::{Section, sections};
 use super::conv::Conv;
 use super::gather::Gathering;
@@ -98,28 +99,61 @@ pub(super) fn lower(cx: &mut LowerCx<'_>, conv: &Conv, windows: &[Window]) {
     if let Some(gathering) = cx.gathers().cloned() {
         return by_windows(cx, conv, windows, &gathering);
     }
+    if let Some(bands) = cx.sums().map(|of| of.bands) {
+        return by_bands(cx, conv, windows, bands);
+    }
     for section in sections(&conv.geometry.links, cx.input(0).c(), conv.channels, false) {
         for positions in positions(&conv.geometry, windows.len()) {
-            nest(cx, conv, windows, &section, &positions);
+            nest(cx, conv, windows, &section, &positions, None);
         }
     }
 }
 
-/// One nest: the outputs of `section` at `positions`.
-fn nest(cx: &mut LowerCx<'_>, conv: &Conv, windows: &[Window], section: &Section, positions: &Positions) {
+/// The nests of `conv`, which is plain, a band at a time: its outputs, then sums over them.
+fn by_bands(cx: &mut LowerCx<'_>, conv: &Conv, windows: &[Window], bands: Bands) {
+    let out = cx.out().clone();
+    let per_sample = bands.per_sample(&out);
+    cx.nested(LoopKind::Free, &[("n", out.n()), ("band", per_sample)], |cx, v| {
+        let (n, band) = (Affine::from(v[0]), Affine::from(v[1]));
+        let row = &band * bands.rows as i64;
+        let whole = Positions { first: vec![0; windows.len()], step: vec![1; windows.len()] };
+        for section in sections(&conv.geometry.links, cx.input(0).c(), conv.channels, false) {
+            nest(cx, conv, windows, &section, &whole, Some((&n, &row, bands.rows)));
+        }
+        let band = &(&n * per_sample as i64) + &band;
+        cx.sum_band(&Place { band, n, row, channels: (Affine::k(0), conv.channels) });
+    });
+}
+
+/// One nest: the outputs of `section` at `positions`; of a band only its sample, and its rows from the first on.
+fn nest(
+    cx: &mut LowerCx<'_>,
+    conv: &Conv,
+    windows: &[Window],
+    section: &Section,
+    positions: &Positions,
+    band: Option<(&Affine, &Affine, usize)>,
+) {
     let out = cx.out().clone();
     let Positions { first, step } = positions;
-    let mut dims = vec![("n", out.n())];
+    let mut dims = if band.is_some() { Vec::new() } else { vec![("n", out.n())] };
     dims.extend(section.dims());
+    let samples = usize::from(band.is_none());
     let grid = dims.len();
     let rows = windows.iter().zip(first).zip(step).map(|((w, a), t)| (w.out - a).div_ceil(*t));
     dims.extend(out.grid_names().iter().map(|n| &**n).zip(rows));
+    if let Some((_, _, rows)) = band {
+        dims[grid].1 = rows;
+    }
     cx.nested(LoopKind::Free, &dims, |cx, vars| {
-        let at: Vec<Affine> = vars.iter().map(|v| Affine::from(*v)).collect();
-        let n = &at[0];
+        let mut at: Vec<Affine> = vars.iter().map(|v| Affine::from(*v)).collect();
+        if let Some((_, row, _)) = band {
+            at[grid] = &at[grid] + row;
+        }
+        let n = band.map_or(&at[0], |b| b.0);
         let place = |((i, a), t): ((&Affine, &usize), &usize)| (i * *t as i64).offset(*a as i64);
         let p: Vec<Affine> = at[grid..].iter().zip(first).zip(step).map(place).collect();
-        let channel = section.channel(cx, &at[1..grid]);
+        let channel = section.channel(cx, &at[samples..grid]);
         let fixed = || first.iter().map(|a| Affine::k(*a as i64)).collect();
         let tiled = conv.geometry.share == Share::Tile(step.clone());
         let sets = if tiled { fixed() } else { set(cx, &conv.geometry, &p) };

@@ -1,6 +1,7 @@
 //! What an operation sees while it writes its loops: loads by logical index, one store per output element, and the
 //! elementwise operations that were fused behind it, applied where it stores.
 
+use super::bands::{self, BandSums};
 use super::gather::Gathering;
 use crate::loops::build::NestBuilder;
 use crate::loops::{Affine, Buf, Expr, LoopKind, Nest, Reg};
@@ -66,6 +67,16 @@ pub struct LowerCx<'a> {
     ty: TensorTy,
     followers: Vec<Follower<'a>>,
     gather: Option<Gather<'a>>,
+    summing: Option<Summing>,
+}
+
+/// Sums over bands of what is stored.
+struct Summing {
+    of: BandSums,
+    /// Where they go.
+    to: Operand,
+    /// Which of the extra operands are its own.
+    extras: Vec<usize>,
 }
 
 /// A pool among the followers.
@@ -101,7 +112,7 @@ impl<'a> LowerCx<'a> {
         let extras = declare("e", extras);
         let out = Operand { buf: b.buf("y", out.0, out.1, true), ty: out.0.clone() };
         let ty = out.ty.clone();
-        Self { b, inputs, extras, out, ty, followers, gather: None }
+        Self { b, inputs, extras, out, ty, followers, gather: None, summing: None }
     }
 
     /// Says that a pool comes behind the first `before` followers: the root computes `ty`, and hands its results over by windows.
@@ -111,6 +122,32 @@ impl<'a> LowerCx<'a> {
         let behind = self.followers.split_off(before);
         self.gather = Some(Gather { of, behind, open: Vec::new() });
         self
+    }
+
+    /// Says that sums over bands of what is stored are wanted, in a buffer behind the output's: `extras` are their further operands.
+    /// The root says with [`Self::sum_band`] when it has stored a band.
+    #[must_use]
+    pub fn summing(mut self, of: &BandSums, to: (&TensorTy, &Layout), extras: Vec<usize>) -> Self {
+        let to = Operand { buf: self.b.buf("sums", to.0, to.1, true), ty: to.0.clone() };
+        self.summing = Some(Summing { of: of.clone(), to, extras });
+        self
+    }
+
+    /// The sums that are wanted, if any are.
+    pub fn sums(&self) -> Option<&BandSums> {
+        self.summing.as_ref().map(|s| &s.of)
+    }
+
+    /// Sums the band at `place`, all of which is stored, if sums are wanted.
+    pub(super) fn sum_band(&mut self, place: &bands::Place) {
+        let Some(s) = self.summing.take() else { return };
+        let ty = self.out.ty.clone();
+        let load = |cx: &LowerCx<'_>, i: usize, at: &[Affine]| match i.checked_sub(1) {
+            None => cx.kept(at),
+            Some(i) => cx.b.load(cx.extras[s.extras[i]].buf, at),
+        };
+        s.of.write(self, &ty, place, &load, &|cx, at, value| cx.b.store(s.to.buf, at, value));
+        self.summing = Some(s);
     }
 
     /// The pool that takes the results by windows, if there is one.

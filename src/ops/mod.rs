@@ -98,6 +98,8 @@ ops! {
     Aggregate(aggregate::Aggregate),
     ArgAxis(arg_axis::ArgAxis),
     Arrange(arrange::Arrange),
+    BandFold(band_fold::BandFold),
+    BandSums(bands::BandSums),
     BatchNorm(batchnorm::BatchNorm),
     BatchNormGrad(batchnorm_grad::BatchNormGrad),
     Binary(binary::Binary),

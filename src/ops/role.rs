@@ -1,6 +1,7 @@
 //! What rewriting passes may know of an operation without knowing its name.
 
 use super::Op;
+use super::bands::BandSums;
 use super::gather::Gathering;
 use crate::tensor::ty::TensorTy;
 
@@ -33,6 +34,8 @@ pub enum Role {
     Linear(Box<Linear>),
     /// A pool whose windows neither overlap nor leave anything out, if extents allow: the operation before it may do it in passing.
     Gathers(Gathering),
+    /// Sums over bands of the first operand, which what computes it may make in passing, if its bands are the same.
+    Bands(BandSums),
 }
 
 /// See [`Role::Linear`].

@@ -9,6 +9,7 @@
 //! outputs of it. Only a pass makes it, out of convolutions and of the gradients by their inputs; the language has no name for it.
 
 use super::args::{Attr, Attrs};
+use super::bands::Bands;
 use super::case::{Case, act, weight};
 use super::geometry::{Linking, Share};
 use super::lower::{LowerCx, ScalarFn, Want, Wants};
@@ -238,6 +239,12 @@ impl Winograd {
     }
 
     /// How the nest goes over its tiles on an input of `n` samples and `c` channels.
+    /// The bands of tiles in which it runs, if a band has whole rows.
+    pub(super) fn bands(&self, x: &TensorTy) -> Option<Bands> {
+        let (samples, rows) = self.cut(x.n(), x.c())?.bands()?;
+        Some(Bands { samples, rows })
+    }
+
     pub(super) fn cut(&self, n: usize, c: usize) -> Option<Cut> {
         Cut::of(self.tile, n, [c, self.channels], self.size, self.dilation)
     }

@@ -5,6 +5,7 @@
 //! after another. The bands are cut by shape alone, and no sum depends on them. Where tiles are large, sums over input maps
 //! are made of short chains: what larger constants lose in rounding, shorter chains win back.
 
+use super::bands;
 use super::conv_nest::serial;
 use super::lower::LowerCx;
 use super::minimal::Tile;
@@ -168,6 +169,11 @@ impl Cut {
         bands * (products + transforms + held + weight + 200.0) * unshared
     }
 
+    /// Samples of a band and outputs along the first axis of one, if it has whole rows.
+    pub(super) fn bands(&self) -> Option<(usize, usize)> {
+        (self.columns == 1).then_some((self.held, self.band * self.phases[0] * self.tile.outputs()))
+    }
+
     /// Whether each band has all output channels.
     pub(super) fn is_whole(&self) -> bool {
         self.parts == 1
@@ -215,6 +221,12 @@ pub(super) fn lower(cx: &mut LowerCx<'_>, op: &Winograd) {
             spread_out(cx, op, &cut, &place, spread, c);
             multiply(cx, &cut, &place, [spread, products], [c, o]);
             collect(cx, op, &cut, &place, products, o);
+            cx.sum_band(&bands::Place {
+                band: place.band.clone(),
+                n: place.n.clone(),
+                row: &place.row * (cut.phases[0] * op.tile.outputs()) as i64,
+                channels: (place.first.clone(), o),
+            });
         });
     });
 }
@@ -222,6 +234,8 @@ pub(super) fn lower(cx: &mut LowerCx<'_>, op: &Winograd) {
 /// Which group, first sample, first row, first column and first output channel a band has.
 struct Place {
     g: Affine,
+    /// The number of the band among all.
+    band: Affine,
     n: Affine,
     row: Affine,
     column: Affine,
@@ -240,7 +254,8 @@ impl Place {
         };
         let first = if cut.parts > 1 { g * o as i64 } else { Affine::k(0) };
         let column = &turn[2] * cut.width as i64;
-        Self { g: g.clone(), n: &sample * cut.held as i64, row: &band * cut.band as i64, column, first }
+        let number = &(&sample * cut.bands as i64) + &band;
+        Self { g: g.clone(), band: number, n: &sample * cut.held as i64, row: &band * cut.band as i64, column, first }
     }
 }
 

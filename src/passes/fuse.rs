@@ -2,6 +2,8 @@
 //! gives. Chains only: a value in the middle is read by its follower and nobody else. Where an operation joins two values
 //! that could both take it in, the later one does, so that the other is there when it runs.
 //!
+//! Sums over bands of a value (`ops/bands.rs`) join the group that stores it, if its root runs in these bands.
+//!
 //! A pool whose windows do not overlap joins the group of an operation that has all members of a window at hand (`ops/gather.rs`).
 //!
 //! A chain does not cross from load time to run time, nor from an operation with multiply-adds into another order of
@@ -22,6 +24,15 @@ pub(super) fn run(mut work: Work, settings: &Settings) -> Work {
     let users = graph.users();
     for id in graph.ids() {
         let Def::Op { op, .. } = &graph.value(id).def else { continue };
+        if graph.sums(id).is_some() {
+            let x = graph.uses(id)[0];
+            let later = users[x.index()].iter().all(|u| *u >= id);
+            if later && at_load[x.index()] == at_load[id.index()] && graph.sums_in_passing(x, id) {
+                let root = graph.value(x).group.unwrap_or(x);
+                graph.values[id.index()].group = Some(root);
+            }
+            continue;
+        }
         let pools = matches!(op.rules().role(), Role::Gathers(_));
         if op.rules().scalar().is_none() && !pools {
             continue;

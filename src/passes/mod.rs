@@ -4,6 +4,7 @@
 //! In: a fresh graph. Out: one with layouts and groups, ready to be lowered. Debug builds verify the graph after every pass.
 
 mod apart;
+mod bands;
 mod cse;
 mod dce;
 mod fold;
@@ -116,8 +117,15 @@ pub const PASSES: &[Pass] = &[
         run: |work, _| shares::run(work),
     },
     Pass {
+        name: "bands",
+        after: &["winograd"],
+        needed: false,
+        restates: false,
+        run: |work, _| bands::run(work),
+    },
+    Pass {
         name: "cse",
-        after: &["fold", "norm", "winograd", "shares"],
+        after: &["fold", "norm", "winograd", "shares", "bands"],
         needed: false,
         restates: false,
         run: |work, _| cse::run(work),

@@ -47,7 +47,7 @@ fn direct(graph: &Graph, param: ValueId, value: ValueId) -> bool {
     let own = root_of(value);
     let reads = |id: ValueId| graph.uses(id).contains(&param);
     // Steps run in the order of their last members.
-    let later = graph.ids().any(|id| reads(id) && root_of(id) != own && graph.last_of(root_of(id)) > value);
+    let later = graph.ids().any(|id| reads(id) && root_of(id) != own && graph.end_of(root_of(id)) > value);
     let elementwise = matches!(&graph.value(own).def, Def::Op { op, .. } if op.rules().scalar().is_some());
     !later && (elementwise || !reads(own))
 }

@@ -82,7 +82,25 @@ fn find_sum(nest: &Nest, i: usize) -> Option<(Dim, Dim, Vec<Merge>)> {
         }
     });
     pairs.retain(|(a, b)| !steering.iter().any(|s| s.has(a.var) || s.has(b.var)));
-    pairs.into_iter().find_map(|(a, b)| Some((a, b, merges(nest, stmt, &a, &b)?)))
+    let mut guarded = Vec::new();
+    guarded_stores(std::slice::from_ref(stmt), false, &mut guarded);
+    pairs.into_iter().find_map(|(a, b)| {
+        let merges = merges(nest, stmt, &a, &b)?;
+        // Without the dimensions that conditions speak of, iterations could not be told apart any more.
+        merges.iter().all(|(buf, ..)| !guarded.contains(buf)).then_some((a, b, merges))
+    })
+}
+
+/// Buffers that are stored into under conditions.
+fn guarded_stores(stmts: &[Stmt], within: bool, out: &mut Vec<Buf>) {
+    for s in stmts {
+        match s {
+            Stmt::Store { buf, .. } if within => out.push(*buf),
+            Stmt::If { then, conds: _ } => guarded_stores(then, true, out),
+            Stmt::For { body, .. } => guarded_stores(body, within, out),
+            Stmt::Store { .. } | Stmt::Idx { .. } | Stmt::Let { .. } | Stmt::Set { .. } => {}
+        }
+    }
 }
 
 /// The loop over `outer` and the one directly inside become the loop over `by`.

@@ -129,7 +129,7 @@ pub fn assemble(
     }
     if recipe.threads.is_some() {
         for (step, nest) in steps.iter().zip(&mut nests).filter(|(step, _)| !step.at_load) {
-            privatise(&mut nest.nest, step.reads.len() + 1);
+            privatise(&mut nest.nest, step.shared());
         }
     }
     let memory = timer.time("plan", || {

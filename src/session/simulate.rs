@@ -69,8 +69,9 @@ fn run_step(
     let mut bufs: Vec<Vec<f32>> =
         places.iter().zip(&nest.bufs).map(|(place, b)| range(*place, b.len, memories).to_vec()).collect();
     crate::loops::interp::run_all(nest, &mut bufs, fma).map_err(|e| format!("{}: {e}", nest.name))?;
-    let result = step.reads.len();
-    range(places[result], bufs[result].len(), memories).copy_from_slice(&bufs[result]);
+    for stored in step.reads.len()..step.shared() {
+        range(places[stored], bufs[stored].len(), memories).copy_from_slice(&bufs[stored]);
+    }
     Ok(())
 }
 

@@ -98,7 +98,8 @@ impl Compiled {
         }
         let values = step.reads.iter().map(|id| self.stored(*id, false));
         let result = self.stored(step.value, self.takes_over(i));
-        let own = scheduled.nest.bufs.get(step.reads.len() + 1..).unwrap_or_default();
+        let sums = step.sums.map(|id| self.stored(id, false));
+        let own = scheduled.nest.bufs.get(step.shared()..).unwrap_or_default();
         let mut others = self.other_algorithm(i);
         others.extend(self.other_plans(i));
         Kernel {
@@ -106,7 +107,7 @@ impl Compiled {
             run: self.run_steps.iter().position(|r| *r == i),
             operations: graph.members(step.root).iter().map(kind).collect(),
             equation: formula,
-            values: values.chain([result]).collect(),
+            values: values.chain([result]).chain(sums).collect(),
             note: scheduled.note.clone(),
             parts: scheduled.parts.clone(),
             writer: writer(&scheduled.nest, &self.options.isa),

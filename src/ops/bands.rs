@@ -1,0 +1,378 @@
+//! Sums of each channel over bands of an activation, two for each band and channel, `[s: bands, m: 2, c: C]`. A band is some samples,
+//! and of their grids some positions of the first axis with all of the others.
+//!
+//! * `moments`, input `x`: the mean of the band's elements, and the sum of their squared distances from it;
+//! * `back`, inputs `dy, x, mean`: `Σ dy`, and `Σ dy (x - mean[c])`.
+//!
+//! [`super::band_fold`] makes of them what batch normalisation needs while training. What computes `x` or `dy` makes them in passing
+//! ([`Role::Bands`]), a band at a time, while it is in the nearer caches. Only a pass makes them.
+//!
+//! Distances are taken from the mean of the band's first row, which is never so far from that of all that squares would cancel: where
+//! it is one of `r` rows, the square of its own distance is less than `r` times the variance.
+
+use super::args::{Attr, Attrs};
+use super::case::{Case, Fill, act, weight};
+use super::conv_nest::{guard, serial};
+use super::lower::{LowerCx, ScalarFn, Wants};
+use super::role::Role;
+use super::vjp::{Applied, Emit, NotDifferentiable, Pulled};
+use super::winograd_nest::Cut;
+use super::{At, Cost, Field, Inferred, Op, OpError, OpInfo, OpRules, Why, shape_rules};
+use crate::loops::{Affine, BinOp, Expr, LoopKind, Reg};
+use crate::support::codes;
+use crate::tensor::array::{Array, for_each_index};
+use crate::tensor::ty::TensorTy;
+
+/// How an activation is cut into bands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bands {
+    /// Samples of a band; a divisor of all.
+    pub samples: usize,
+    /// Positions of a band on the first axis of the grid; the last band of a sample may have fewer.
+    pub rows: usize,
+}
+
+/// Positions on the first axis of the grid; 1 without a grid.
+fn height(ty: &TensorTy) -> usize {
+    ty.grid_dims().first().copied().unwrap_or(1)
+}
+
+/// Positions of a row.
+fn area(ty: &TensorTy) -> usize {
+    ty.grid_dims().iter().skip(1).product()
+}
+
+impl Bands {
+    /// Bands side by side in a sample.
+    pub fn per_sample(&self, ty: &TensorTy) -> usize {
+        height(ty).div_ceil(self.rows)
+    }
+
+    /// How many elements of a channel each band has.
+    pub fn counts(&self, ty: &TensorTy) -> Vec<usize> {
+        let row = self.samples * area(ty);
+        let of = |band: usize| row * self.rows.min(height(ty) - band % self.per_sample(ty) * self.rows);
+        (0..ty.n() / self.samples * self.per_sample(ty)).map(of).collect()
+    }
+
+    /// Whether bands cover the activation.
+    fn fits(&self, ty: &TensorTy) -> bool {
+        let whole = self.samples > 0 && self.rows > 0 && ty.n().is_multiple_of(self.samples);
+        ty.is_activation() && !ty.is_empty() && whole
+    }
+
+    fn band_of(&self, ty: &TensorTy, at: &[usize]) -> usize {
+        at[0] / self.samples * self.per_sample(ty) + at.get(2).copied().unwrap_or(0) / self.rows
+    }
+}
+
+/// Which sums.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sums {
+    /// Mean and squared distances.
+    Moments,
+    /// Those of the gradient.
+    Back,
+}
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BandSums {
+    /// The bands.
+    pub bands: Bands,
+    /// The sums.
+    pub sums: Sums,
+}
+
+/// A band and the channels of it that are summed next.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    /// Its number.
+    pub band: Affine,
+    /// Its first sample.
+    pub n: Affine,
+    /// Its first position on the first axis.
+    pub row: Affine,
+    /// The first channel, and how many.
+    pub channels: (Affine, usize),
+}
+
+/// What of the nearer caches a band of a convolution by definition may fill, and its weight, in bytes.
+const NEAR: usize = 400_000;
+
+/// Sums side by side along a row, so that one need not wait for another.
+const PHASES: [usize; 3] = [4, 2, 1];
+
+impl BandSums {
+    /// What printed graphs call it.
+    pub const KIND: &'static str = "band_sums";
+
+    /// The language has no name for it.
+    pub const INFO: &'static [OpInfo] = &[];
+
+    /// From printed attributes.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong.
+    pub fn from_attrs(attrs: &Attrs) -> Result<Self, String> {
+        let bands = Bands { samples: attrs.size("samples")?, rows: attrs.size("rows")? };
+        Ok(Self { bands, sums: if attrs.bool("back")? { Sums::Back } else { Sums::Moments } })
+    }
+
+    /// Test cases; numbers far from 0 make careless sums of squares cancel.
+    pub fn cases() -> Vec<Case> {
+        let shapes = [
+            ("whole rows", act(4, 5, &[("h", 6), ("w", 8)]), 1, 3),
+            ("a smaller last band", act(4, 16, &[("h", 7), ("w", 6)]), 2, 4),
+            ("1d", act(2, 32, &[("t", 50)]), 1, 20),
+            ("3d", act(1, 3, &[("d", 3), ("h", 2), ("w", 5)]), 1, 1),
+            ("rank 0", act(6, 9, &[]), 3, 1),
+        ];
+        let mut all = Vec::new();
+        for (name, x, samples, rows) in shapes {
+            let op = |sums| Self { bands: Bands { samples, rows }, sums };
+            let about = [Fill::Uniform(9.0, 11.0)];
+            let moments = Case::new(format!("moments, {name}"), op(Sums::Moments), vec![x.clone()]);
+            all.push(moments.fill(&about).tolerance(2e-5));
+            let c = weight(&[("c", x.c())]);
+            all.push(Case::new(format!("back, {name}"), op(Sums::Back), vec![x.clone(), x, c]));
+        }
+        all
+    }
+
+    /// Writes the sums of the band at `place` of an activation of type `ty`. `load` gives element `at` of an operand: of `x` or `dy`, then
+    /// of the others; `store` takes an element of the result.
+    pub(super) fn write(
+        &self,
+        cx: &mut LowerCx<'_>,
+        ty: &TensorTy,
+        place: &Place,
+        load: &dyn Fn(&LowerCx<'_>, usize, &[Affine]) -> Expr,
+        store: &dyn Fn(&mut LowerCx<'_>, &[Affine], Expr),
+    ) {
+        let (first, channels) = &place.channels;
+        let blocks = channels.is_multiple_of(Cut::LANES);
+        let dims = if blocks {
+            vec![("block", channels / Cut::LANES), ("lane", Cut::LANES)]
+        } else {
+            vec![("c", *channels)]
+        };
+        cx.nested(LoopKind::Free, &dims, |cx, v| {
+            let c = match *v {
+                [block, lane] => &(&Affine::from(block) * Cut::LANES as i64) + &Affine::from(lane),
+                [c, ..] => c.into(),
+                [] => Affine::k(0),
+            };
+            self.channel(cx, ty, place, &(&c + first), load, store);
+        });
+    }
+
+    fn channel(
+        &self,
+        cx: &mut LowerCx<'_>,
+        ty: &TensorTy,
+        place: &Place,
+        c: &Affine,
+        load: &dyn Fn(&LowerCx<'_>, usize, &[Affine]) -> Expr,
+        store: &dyn Fn(&mut LowerCx<'_>, &[Affine], Expr),
+    ) {
+        let rows = self.bands.rows.min(height(ty));
+        let at = |n: &Affine, row: &Affine, rest: &[Affine]| -> Vec<Affine> {
+            let grid = if ty.rank() == 0 { &[][..] } else { std::slice::from_ref(row) };
+            [&[n.clone(), c.clone()], grid, rest].concat()
+        };
+        let rest: Vec<(String, usize)> =
+            ty.grid_names().iter().skip(1).map(ToString::to_string).zip(ty.grid_dims().iter().skip(1).copied()).collect();
+        let from = match self.sums {
+            Sums::Back => load(cx, 2, std::slice::from_ref(c)),
+            Sums::Moments => {
+                let total = cx.b.let_(0.0);
+                serial(cx, &rest, |cx, w| {
+                    let value = Expr::Reg(total) + load(cx, 0, &at(&place.n, &place.row, w));
+                    cx.b.set(total, value);
+                });
+                Expr::Reg(total) * (1.0 / area(ty) as f32).into()
+            }
+        };
+        let from = cx.b.let_(from);
+        let width = rest.last().map_or(1, |w| w.1);
+        let phases = PHASES.into_iter().find(|p| width.is_multiple_of(*p)).unwrap_or(1);
+        let sums: Vec<[Reg; 2]> = (0..phases).map(|_| [cx.b.let_(0.0), cx.b.let_(0.0)]).collect();
+        let uneven = height(ty) % rows != 0;
+        let count = uneven.then(|| cx.b.let_(0.0));
+        let outer = [("s".to_owned(), self.bands.samples), ("r".to_owned(), rows)];
+        serial(cx, &outer, |cx, v| {
+            let (n, row) = (&place.n + &v[0], &place.row + &v[1]);
+            let inside = if uneven { vec![(&row * -1).offset(height(ty) as i64 - 1)] } else { Vec::new() };
+            guard(cx, inside, |cx| {
+                let mut turns = rest.clone();
+                turns.last_mut().into_iter().for_each(|w| w.1 /= phases);
+                serial(cx, &turns, |cx, w| {
+                    for (phase, [one, two]) in sums.iter().enumerate() {
+                        let mut w = w.to_vec();
+                        w.last_mut().into_iter().for_each(|w| *w = (&*w * phases as i64).offset(phase as i64));
+                        let at = at(&n, &row, &w);
+                        self.term(cx, from, [*one, *two], &|cx, i| load(cx, i, &at));
+                    }
+                });
+                if let Some(count) = count {
+                    cx.b.set(count, Expr::Reg(count) + (area(ty) as f32).into());
+                }
+            });
+        });
+        let total = |cx: &mut LowerCx<'_>, which: usize| {
+            let all = sums.iter().map(|s| Expr::Reg(s[which])).reduce(|a, b| a + b);
+            cx.b.let_(all.unwrap_or(Expr::Const(0.0)))
+        };
+        let (one, two) = (total(cx, 0), total(cx, 1));
+        let [first, second] = match self.sums {
+            Sums::Back => [one.into(), two.into()],
+            Sums::Moments => {
+                let share = match count {
+                    Some(count) => Expr::Reg(one) / count.into(),
+                    None => Expr::Reg(one) * (1.0 / (self.bands.samples * rows * area(ty)) as f32).into(),
+                };
+                let share = cx.b.let_(share);
+                let squares = Expr::Reg(two) - Expr::Reg(share) * one.into();
+                [Expr::Reg(from) + share.into(), Expr::bin(BinOp::Max, squares, 0.0.into())]
+            }
+        };
+        for (m, value) in [first, second].into_iter().enumerate() {
+            store(cx, &[place.band.clone(), Affine::k(m as i64), c.clone()], value);
+        }
+    }
+
+    /// Takes one element in.
+    fn term(
+        &self,
+        cx: &mut LowerCx<'_>,
+        from: Reg,
+        [one, two]: [Reg; 2],
+        load: &dyn Fn(&LowerCx<'_>, usize) -> Expr,
+    ) {
+        let x = load(cx, 0);
+        let (x, other) = match self.sums {
+            Sums::Moments => {
+                let d = cx.b.let_(x - from.into());
+                (d, Expr::Reg(d))
+            }
+            Sums::Back => (cx.b.let_(x), load(cx, 1) - from.into()),
+        };
+        cx.b.set(one, Expr::Reg(one) + x.into());
+        cx.b.set(two, Expr::fma(other, x.into(), two.into()));
+    }
+}
+
+impl OpRules for BandSums {
+    fn kind(&self) -> &'static str {
+        Self::KIND
+    }
+
+    fn attrs(&self) -> Attrs {
+        Attrs::default()
+            .with("back", Attr::Bool(self.sums == Sums::Back))
+            .with("samples", Attr::Int(self.bands.samples as i64))
+            .with("rows", Attr::Int(self.bands.rows as i64))
+    }
+
+    fn infer(&self, inputs: &[&TensorTy]) -> Result<Inferred, OpError> {
+        let x = inputs[0];
+        let given = match (self.sums, &inputs[1..]) {
+            (Sums::Moments, []) => true,
+            (Sums::Back, [other, mean]) => *other == x && mean.dims() == [x.c()],
+            (Sums::Moments | Sums::Back, _) => false,
+        };
+        if !given || !self.bands.fits(x) {
+            return Err(OpError::new(codes::E0206, format!("`band_sums` does not fit {x}")).at(At::Input(0)));
+        }
+        let dims = [self.bands.counts(x).len(), 2, x.c()];
+        let ty = TensorTy::new(["s", "m", "c"].into_iter().zip(dims))
+            .map_err(|_| shape_rules::too_large("band_sums", &dims))?;
+        let why = vec![Why::given("bands"), Why::given("two sums"), Why::same(0, 1)];
+        Ok(Inferred { ty, why })
+    }
+
+    fn vjp(&self, _e: &mut dyn Emit, at: &Applied<'_>) -> Pulled {
+        at.each(|_| Err(NotDifferentiable::new("passes make `band_sums`, after gradients were taken")))
+    }
+
+    fn reference(&self, inputs: &[&Array], out: &TensorTy) -> Array {
+        let x = inputs[0];
+        let names = ["n", "c", "d", "h", "w"];
+        let ty = TensorTy::new(names.into_iter().zip(x.dims.iter().copied())).expect("the type of an activation");
+        let counts = self.bands.counts(&ty);
+        let mut y = Array::zeros(out.dims());
+        let place = |at: &[usize], m: usize| (self.bands.band_of(&ty, at) * 2 + m) * x.dims[1] + at[1];
+        for_each_index(&x.dims, |at| {
+            let (one, two) = (place(at, 0), place(at, 1));
+            match self.sums {
+                Sums::Moments => y.data[one] += x.at(at) / counts[self.bands.band_of(&ty, at)] as f64,
+                Sums::Back => {
+                    y.data[one] += x.at(at);
+                    y.data[two] += x.at(at) * (inputs[1].at(at) - inputs[2].data[at[1]]);
+                }
+            }
+        });
+        if self.sums == Sums::Moments {
+            for_each_index(&x.dims, |at| {
+                let mean = y.data[place(at, 0)];
+                y.data[place(at, 1)] += (x.at(at) - mean).powi(2);
+            });
+        }
+        y
+    }
+
+    fn lower(&self, cx: &mut LowerCx<'_>) {
+        let ty = cx.input(0).clone();
+        let groups = [("n", ty.n() / self.bands.samples), ("band", self.bands.per_sample(&ty))];
+        cx.nested(LoopKind::Free, &groups, |cx, v| {
+            let (n, band) = (Affine::from(v[0]), Affine::from(v[1]));
+            let place = Place {
+                band: &(&n * groups[1].1 as i64) + &band,
+                n: &n * self.bands.samples as i64,
+                row: &band * self.bands.rows as i64,
+                channels: (Affine::k(0), ty.c()),
+            };
+            self.write(cx, &ty, &place, &|cx, i, at| cx.load(i, at), &|cx, at, value| cx.store(at, value));
+        });
+    }
+
+    fn wants(&self, inputs: &[&TensorTy], _out: &TensorTy) -> Wants {
+        Wants::any(inputs.len())
+    }
+
+    fn scalar(&self) -> Option<ScalarFn<'_>> {
+        None
+    }
+
+    fn role(&self) -> Role {
+        Role::Bands(self.clone())
+    }
+
+    fn cost(&self, inputs: &[&TensorTy], _out: &TensorTy) -> Cost {
+        shape_rules::flops(inputs[0], 4)
+    }
+
+    fn field(&self, _input: usize, _inputs: &[&TensorTy], out: &TensorTy) -> Vec<Field> {
+        shape_rules::everywhere(out)
+    }
+}
+
+/// The bands that `op` on `x` sums in passing, if it can.
+pub fn of(op: &Op, x: &TensorTy, out: &TensorTy) -> Option<Bands> {
+    let bands = match op {
+        Op::Winograd(op) => op.bands(x)?,
+        Op::Conv(conv) if conv.geometry.is_plain() && out.rank() > 0 => {
+            let weight = [x.c(), out.c(), conv.geometry.taps()].into_iter().fold(4usize, usize::saturating_mul);
+            let row = [out.c(), area(out)].into_iter().fold(4usize, usize::saturating_mul);
+            // A weight is fetched anew for each band.
+            let rows = (1..=height(out)).rev().find(|r| height(out).is_multiple_of(*r) && row.saturating_mul(*r) <= NEAR)?;
+            if weight > NEAR {
+                return None;
+            }
+            Bands { samples: 1, rows }
+        }
+        _ => return None,
+    };
+    bands.fits(out).then_some(bands)
+}
