@@ -139,7 +139,9 @@ fn group(graph: &Graph, id: ValueId) -> Check {
     let before = members.iter().copied().filter(|m| *m < id).max().unwrap_or(root);
     let elementwise = matches!(&value.def, Def::Op { op, .. } if op.rules().scalar().is_some());
     if graph.sums(id).is_some() {
-        ensure(graph.sums_in_passing(before, id), id, || format!("sums no bands of {before} as its root has them"))?;
+        ensure(graph.sums_in_passing(before, id), id, || {
+            format!("sums no bands of {before} as its root has them")
+        })?;
         ensure(graph.end_of(root) == id, id, || "sums over bands, but not the last of its group".into())?;
         let early = graph.ids().find(|u| *u < id && *u > before && graph.uses(*u).contains(&before));
         return ensure(early.is_none(), before, || format!("is used before {id}, with which it is stored"));

@@ -13,8 +13,10 @@
 use super::args::{Attr, Attrs};
 use super::case::{Case, Fill, act, weight};
 use super::conv_nest::{guard, serial};
+use super::geometry::Geometry;
 use super::lower::{LowerCx, ScalarFn, Wants};
 use super::role::Role;
+use super::unconv_nest::by_phases;
 use super::vjp::{Applied, Emit, NotDifferentiable, Pulled};
 use super::winograd_nest::Cut;
 use super::{At, Cost, Field, Inferred, Op, OpError, OpInfo, OpRules, Why, shape_rules};
@@ -362,17 +364,22 @@ impl OpRules for BandSums {
 pub fn of(op: &Op, x: &TensorTy, out: &TensorTy) -> Option<Bands> {
     let bands = match op {
         Op::Winograd(op) => op.bands(x)?,
-        Op::Conv(conv) if conv.geometry.is_plain() && out.rank() > 0 => {
-            let weight = [x.c(), out.c(), conv.geometry.taps()].into_iter().fold(4usize, usize::saturating_mul);
-            let row = [out.c(), area(out)].into_iter().fold(4usize, usize::saturating_mul);
-            // A weight is fetched anew for each band.
-            let rows = (1..=height(out)).rev().find(|r| height(out).is_multiple_of(*r) && row.saturating_mul(*r) <= NEAR)?;
-            if weight > NEAR {
-                return None;
-            }
-            Bands { samples: 1, rows }
-        }
+        Op::Conv(conv) => by_definition(&conv.geometry, x, out, 1)?,
+        // A band has as many rows of each phase.
+        Op::Unconv(op) => by_definition(&op.geometry, x, out, *op.geometry.window.stride.first()?)?,
         _ => return None,
     };
     bands.fits(out).then_some(bands)
+}
+
+/// Bands of a multiple of `step` rows that stay in the nearer caches, for a convolution whose weight does so too: it is fetched anew for
+/// each band.
+fn by_definition(geometry: &Geometry, x: &TensorTy, out: &TensorTy, step: usize) -> Option<Bands> {
+    let bytes = |of: &[usize]| of.iter().copied().fold(4, usize::saturating_mul);
+    let height = height(out);
+    let near = |rows: &usize| bytes(&[out.c(), area(out), *rows]) <= NEAR;
+    let equal = |rows: &usize| rows.is_multiple_of(step) && height.is_multiple_of(*rows);
+    let fits = geometry.is_plain() && out.rank() > 0 && by_phases(geometry);
+    let rows = (1..=height).rev().filter(equal).find(near)?;
+    (fits && bytes(&[x.c(), out.c(), geometry.taps()]) <= NEAR).then_some(Bands { samples: 1, rows })
 }

@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 
+use super::bands::{Bands, Place};
 use super::channel_loops::{Channel, Section, listed, sections};
 use super::conv_nest::{guard, serial, set, stored};
 use super::geometry::{Geometry, Share};
@@ -140,6 +141,9 @@ fn phases(w: &Window, turns: usize) -> Vec<Phase> {
 
 /// The nests of `op`; `windows` are those of the forward layer on this one's output.
 pub(super) fn lower(cx: &mut LowerCx<'_>, op: &Unconv, windows: &[Window]) {
+    if let Some(bands) = cx.sums().map(|of| of.bands) {
+        return by_bands(cx, op, windows, bands);
+    }
     for section in sections(&op.geometry.links, op.channels, cx.input(0).c(), true) {
         if by_phases(&op.geometry) {
             let mut combined = vec![Vec::new()];
@@ -147,12 +151,33 @@ pub(super) fn lower(cx: &mut LowerCx<'_>, op: &Unconv, windows: &[Window]) {
                 combined = product(&combined, &phases(w, turns));
             }
             for phase in combined {
-                one_phase(cx, op, windows, &section, &phase);
+                one_phase(cx, op, windows, &section, &phase, None);
             }
         } else {
             all_phases(cx, op, windows, &section);
         }
     }
+}
+
+/// The nests of `op`, which is plain, a band at a time: the phases of its outputs, as many rows of each, then sums over them.
+fn by_bands(cx: &mut LowerCx<'_>, op: &Unconv, windows: &[Window], bands: Bands) {
+    let out = cx.out().clone();
+    let per_sample = bands.per_sample(&out);
+    cx.nested(LoopKind::Free, &[("n", out.n()), ("band", per_sample)], |cx, v| {
+        let (n, band) = (Affine::from(v[0]), Affine::from(v[1]));
+        let rows = windows.first().map_or(1, |w| bands.rows / w.stride);
+        let mut combined = vec![Vec::new()];
+        for w in windows {
+            combined = product(&combined, &phases(w, 1));
+        }
+        for section in sections(&op.geometry.links, op.channels, cx.input(0).c(), true) {
+            for phase in &combined {
+                one_phase(cx, op, windows, &section, phase, Some((&n, &(&band * rows as i64), rows)));
+            }
+        }
+        let (row, band) = (&band * bands.rows as i64, &(&n * per_sample as i64) + &band);
+        cx.sum_band(&Place { band, n, row, channels: (Affine::k(0), op.channels) });
+    });
 }
 
 /// Each of `all` followed by each of `next`.
@@ -162,15 +187,28 @@ fn product<T: Clone>(all: &[Vec<T>], next: &[T]) -> Vec<Vec<T>> {
         .collect()
 }
 
-/// The nest of one phase.
-fn one_phase(cx: &mut LowerCx<'_>, op: &Unconv, windows: &[Window], section: &Section, phase: &[Phase]) {
+/// The nest of one phase; of a band only its sample, and its rows of the phase from the first on.
+fn one_phase(
+    cx: &mut LowerCx<'_>,
+    op: &Unconv,
+    windows: &[Window],
+    section: &Section,
+    phase: &[Phase],
+    band: Option<(&Affine, &Affine, usize)>,
+) {
     let out = cx.out().clone();
-    let mut dims = vec![("n", out.n())];
+    let mut dims = vec![("n", band.map_or(out.n(), |_| 1))];
     dims.extend(section.dims());
     let grid = dims.len();
     dims.extend(out.grid_names().iter().map(|n| &**n).zip(phase.iter().map(|p| p.rows)));
+    if let Some((_, _, rows)) = band {
+        dims[grid].1 = rows;
+    }
     cx.nested(LoopKind::Free, &dims, |cx, vars| {
-        let at: Vec<Affine> = vars.iter().map(|v| Affine::from(*v)).collect();
+        let mut at: Vec<Affine> = vars.iter().map(|v| Affine::from(*v)).collect();
+        if let Some((n, row, _)) = band {
+            (at[0], at[grid]) = (n.clone(), &at[grid] + row);
+        }
         let channel = section.channel(cx, &at[1..grid]);
         let acc = cx.b.let_(0.0);
         let combined = phase.iter().fold(vec![Vec::new()], |all, p| product(&all, &p.runs));

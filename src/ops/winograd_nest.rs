@@ -255,7 +255,14 @@ impl Place {
         let first = if cut.parts > 1 { g * o as i64 } else { Affine::k(0) };
         let column = &turn[2] * cut.width as i64;
         let number = &(&sample * cut.bands as i64) + &band;
-        Self { g: g.clone(), band: number, n: &sample * cut.held as i64, row: &band * cut.band as i64, column, first }
+        Self {
+            g: g.clone(),
+            band: number,
+            n: &sample * cut.held as i64,
+            row: &band * cut.band as i64,
+            column,
+            first,
+        }
     }
 }
 

@@ -62,7 +62,9 @@ fn plan(
         Def::Op { op, .. } => whole(op, ty),
         Def::Input(_) | Def::Param { .. } | Def::Const(_) => None,
     };
-    let found = |what: &dyn Fn(Whole) -> bool| users[id.index()].iter().copied().find(|u| which(*u).is_some_and(what));
+    let found = |what: &dyn Fn(Whole) -> bool| {
+        users[id.index()].iter().copied().find(|u| which(*u).is_some_and(what))
+    };
     let mean = found(&|w| w == Whole::All(What::Mean));
     let var = found(&|w| w == Whole::All(What::Var));
     let along = found(&|w| matches!(w, Whole::All(What::Along { .. })));
@@ -83,7 +85,9 @@ fn plan(
         wanted.insert(id, Wanted { sums: BandSums { bands, sums: Sums::Back }, others: vec![x, mean] });
         served.insert(along, Served { what, of: id, other: Some(var) });
         let per_sample = users[id.index()].iter().filter(|u| which(**u) == Some(Whole::PerSample));
-        let all = per_sample.flat_map(|u| users[u.index()].iter().map(|v| (*v, *u))).chain(users[id.index()].iter().map(|u| (*u, id)));
+        let all = per_sample
+            .flat_map(|u| users[u.index()].iter().map(|v| (*v, *u)))
+            .chain(users[id.index()].iter().map(|u| (*u, id)));
         for (sum, from) in all {
             let Def::Op { op, .. } = &graph.value(sum).def else { continue };
             if whole(op, &graph.value(from).ty) == Some(Whole::All(What::Sum)) {

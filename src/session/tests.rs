@@ -10,6 +10,7 @@ use crate::graph::eval::{Given, outputs};
 use crate::graph::{Def, Graph, ValueId};
 use crate::kernels::isa::Isa;
 use crate::ops::args::{ArgValue, CallArgs};
+use crate::ops::binary::{Binary, BinaryFn, Number};
 use crate::passes::Level;
 use crate::runtime::threads::Pool;
 use crate::schedule::Target;
@@ -421,5 +422,84 @@ fn an_executor_may_have_more_threads_from_run_to_run() {
     for turn in [1, 2, 0] {
         growing.0.store(turn, std::sync::atomic::Ordering::Relaxed);
         assert_eq!(run(), one, "turn {turn}");
+    }
+}
+
+#[test]
+fn convolutions_sum_bands_for_the_normalisation_behind_them() {
+    let cases = [
+        // Minimal filtering: bands of rows, a last band below the output, several samples of a band, parts of the channels, dilation.
+        (
+            "16, h: 12, w: 12",
+            4,
+            "conv(16, 3x3, pad: same, bias: false) |> batchnorm |> relu |> conv(32, 3x3) |> batchnorm",
+            3,
+        ),
+        (
+            "64, h: 30, w: 9",
+            2,
+            "conv(64, 3x3, pad: same) |> relu |> batchnorm |> conv(64, 3x3, pad: same)",
+            2,
+        ),
+        (
+            "64, h: 14, w: 14",
+            8,
+            "conv(64, 3x3, pad: same) |> batchnorm |> relu |> conv(64, 3x3, pad: same)",
+            2,
+        ),
+        ("64, h: 7, w: 7", 2, "conv(96, 3x3, pad: same) |> batchnorm |> relu |> conv(96, 3x3, pad: same)", 2),
+        (
+            "16, h: 20, w: 22",
+            2,
+            "conv(16, 3x3, pad: 2, dilate: 2) |> batchnorm |> tanh |> conv(16, 3x3, pad: 2, dilate: 2)",
+            2,
+        ),
+        // By definition: steps, phases, one axis and three.
+        (
+            "3, h: 12, w: 10",
+            3,
+            "conv(8, 3x3, pad: 1) |> batchnorm |> relu |> conv(5, 4x2, stride: 2) |> batchnorm |> conv(4, 1x1)",
+            4,
+        ),
+        ("5, t: 24", 2, "conv(7, 3, pad: same) |> batchnorm |> relu |> conv(6, 3, stride: 3)", 2),
+        ("2, d: 4, h: 6, w: 5", 2, "conv(6, 2x3x2) |> batchnorm |> relu |> conv(4, 1x1x1)", 2),
+        ("4, h: 5, w: 6", 2, "unconv(6, 2x2, stride: 2) |> batchnorm |> relu |> conv(4, 3x3)", 2),
+        // Steps of three do not divide rows; groups; a dense layer; nothing is normalised.
+        (
+            "3, h: 11, w: 10",
+            2,
+            "conv(8, 3x3, pad: 1, groups: 1) |> batchnorm |> relu |> conv(5, 4x2, stride: 3)",
+            1,
+        ),
+        ("4, h: 8, w: 8", 2, "conv(8, 3x3, groups: 2) |> batchnorm |> relu |> conv(4, 3x3, groups: 2)", 0),
+        ("4, h: 3, w: 3", 6, "dense(8) |> batchnorm |> relu |> dense(3)", 0),
+        ("16, h: 8, w: 8", 2, "conv(16, 3x3) |> relu |> conv(16, 3x3)", 0),
+    ];
+    for (shape, batch, body, sums) in cases {
+        let text = format!("net N(x: [c: {shape}]) {{ x |> {body} }}");
+        let compiler = Compiler::new(Options::default().batch(batch));
+        let checked = compiler.check("normed", &text, &super::NoFiles);
+        let net = checked.net(None).unwrap_or_else(|| panic!("{text}: {:?}", checked.program.diagnostics));
+        let (mut graph, _) =
+            crate::train::mode::training(&net.graph).unwrap_or_else(|e| panic!("{text}: {e:?}"));
+        graph.updates.clear();
+        let out = graph.outputs[0].value;
+        let squares = graph.op("squares", Binary::of(BinaryFn::Mul), &[out, out]).expect("fits").0;
+        let weights: Vec<ValueId> = graph.params().collect();
+        let slope = crate::grad::ones(&mut graph, squares);
+        let grads = crate::grad::gradients(&mut graph, &[(squares, slope)], &weights).expect("gradients");
+        for (weight, grad) in weights.iter().zip(grads) {
+            let name = format!("by {}", graph.value(*weight).name);
+            if let Some(grad) = grad {
+                let count = (graph.value(squares).ty.len() as f32).sqrt();
+                let share = Binary::with(BinaryFn::Mul, Number::Right(1.0 / count));
+                let mean = graph.op(&name, share, &[grad]).expect("fits").0;
+                let order = (0..graph.value(mean).ty.dims().len()).collect();
+                graph.output(&name, mean, order);
+            }
+        }
+        let program = check(&graph, Level::All);
+        let found = program.steps.iter().filter(|s| s.sums.is_some()).count();
+        assert_eq!(found, sums, "{body}: {}", crate::graph::print::summary(&program.work.graph));
     }
 }

@@ -37,6 +37,8 @@ const MACHINE: f64 = 4e-5;
 /// Operations with an input that has no gradient, whatever their attributes, each for the reason it gives.
 const REFUSING: &[&str] = &[
     "aggregate",
+    "band_fold",
+    "bands",
     "blend",
     "conv_grad_fold",
     "conv_grad_sums",
