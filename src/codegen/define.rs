@@ -114,7 +114,11 @@ fn distinct(nests: &[Nest]) -> (Vec<&Nest>, Vec<usize>) {
 
 fn same_code(a: &Nest, b: &Nest) -> bool {
     let same_buf = |(a, b): (&BufDecl, &BufDecl)| {
-        a.dims == b.dims && a.base == b.base && a.len == b.len && a.writable == b.writable
+        a.dims == b.dims
+            && a.base == b.base
+            && a.len == b.len
+            && a.writable == b.writable
+            && a.uncached == b.uncached
     };
     a.bufs.len() == b.bufs.len()
         && a.bufs.iter().zip(&b.bufs).all(same_buf)

@@ -76,12 +76,13 @@ pub fn compile(nests: &[Nest], isa: &Isa) -> Result<Code, CodegenError> {
             writable: b.writable,
             pointwise: pointwise(nest, Buf(i as u32)),
             private: b.is_private(),
+            aligned: b.uncached,
         };
         let bufs = nest.bufs.iter().enumerate().map(spec).collect();
         // SAFETY: this is the finalized function of this nest or its equal, made with the signature of `RawFn`.
         let code = unsafe { std::mem::transmute::<*const u8, RawFn>(code[*place]) };
         // SAFETY: `owner` frees the code when dropped, not before. The verifier has proved that the nest's accesses lie
-        // within its buffers, and turns of parallel loops are independent; `pointwise` is a proof on the same loops.
+        // within its buffers, and turns of parallel loops are independent; `pointwise` is a proof on the same loops. Only buffers that may be stored past the caches need to be aligned.
         unsafe { Entry::new(code, &nest.name, bufs, nest.chunks(), owner.clone()) }
     };
     let entries = nests.iter().zip(&places).map(entry).collect();
@@ -103,6 +104,7 @@ pub fn assembled(kernels: &[Kernel], isa: &Isa) -> Result<Vec<Entry>, CodegenErr
             writable: *writable,
             pointwise: false,
             private: false,
+            aligned: false,
         };
         let bufs = kernel.bufs.iter().map(spec).collect();
         // SAFETY: a kernel has the signature of `RawFn`.

@@ -24,8 +24,15 @@ impl NestBuilder {
             .map(|d| DimDecl { extent: ty.dims()[d], stride: placed.steps[d], halo: layout.halo[d] })
             .collect();
         let block = placed.block;
-        let decl =
-            BufDecl { name: name.to_owned(), dims, base: placed.base, len: placed.len, writable, block };
+        let decl = BufDecl {
+            name: name.to_owned(),
+            dims,
+            base: placed.base,
+            len: placed.len,
+            writable,
+            uncached: false,
+            block,
+        };
         self.nest.bufs.push(decl);
         Buf(self.nest.bufs.len() as u32 - 1)
     }

@@ -114,6 +114,9 @@ pub struct BufDecl {
     pub len: usize,
     /// Whether the nest may store into it.
     pub writable: bool,
+    /// Whether stores may go past the caches: the buffer begins at a cache line, is larger than what the caches hold until somebody reads
+    /// it, and the nest does not read it. It changes no value.
+    pub uncached: bool,
     /// The dimension that lies cut into blocks; its own stride is that within a block. Only nests that are not scheduled
     /// have one: [`blocks::expand`] makes two dimensions of it.
     pub block: Option<Block>,

@@ -209,6 +209,7 @@ impl Parser {
         if !writable {
             self.want("in")?;
         }
+        let uncached = writable && self.eat("uncached");
         let (mut block, mut dim) = (None, 0);
         let dims = self.listed("[", "]", |p| {
             let extent = p.size()?;
@@ -234,7 +235,7 @@ impl Parser {
         self.want("len")?;
         let len = self.size()?;
         self.bufs.insert(label, Buf(self.nest.bufs.len() as u32));
-        self.nest.bufs.push(BufDecl { name, dims, base, len, writable, block });
+        self.nest.bufs.push(BufDecl { name, dims, base, len, writable, uncached, block });
         Ok(())
     }
 

@@ -21,7 +21,8 @@ fn same_place(a: &BufDecl, b: &BufDecl) -> bool {
     a.dims == b.dims && a.base == b.base && a.len == b.len && a.block == b.block
 }
 
-fn reads(nest: &Nest, buf: Buf) -> bool {
+/// Whether a nest loads from a buffer.
+pub fn reads(nest: &Nest, buf: Buf) -> bool {
     let mut found = false;
     each(&nest.body, &mut |s| found |= s.expr().is_some_and(|e| !loads(e, buf).is_empty()));
     found

@@ -173,7 +173,12 @@ impl Printer<'_> {
                     format!("{}{halo} *{}{block}", d.extent, d.stride)
                 })
                 .collect();
-            let (name, way) = (quoted(label, &b.name), if b.writable { "out" } else { "in" });
+            let way = match (b.writable, b.uncached) {
+                (false, _) => "in",
+                (true, false) => "out",
+                (true, true) => "out uncached",
+            };
+            let name = quoted(label, &b.name);
             writeln!(self.out, "  buf {name} {way} [{}] base {} len {}", dims.join(", "), b.base, b.len)?;
         }
         for (i, t) in nest.tables.iter().enumerate() {

@@ -9,6 +9,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use super::arena::ALIGN;
 use super::program::{Memory, Place, Program, RunError};
 
 /// The compiled function of a nest: one pointer per buffer, and the chunks `begin..end` to do.
@@ -30,6 +31,8 @@ pub struct BufSpec {
     pub pointwise: bool,
     /// Whether calls for disjoint ranges that run at the same time must not have the same one.
     pub private: bool,
+    /// Whether it must begin at a multiple of [`ALIGN`] bytes.
+    pub aligned: bool,
 }
 
 /// A function of machine code.
@@ -58,7 +61,7 @@ impl Entry {
     ///
     /// # Safety
     /// `code` stays callable as long as `owner` lives. Called with one pointer per element of `bufs`, each to that many
-    /// elements, and `0 <= begin <= end <= chunks`, it reads only within them, writes only within those marked writable,
+    /// elements, aligned where that is asked for, and `0 <= begin <= end <= chunks`, it reads only within them, writes only within those marked writable,
     /// and writes disjoint elements for disjoint ranges, which no other disjoint range reads. It does so also when a buffer
     /// marked pointwise is the writable one. Buffers marked private are its own while it runs, and it expects nothing of their contents.
     pub unsafe fn new(
@@ -90,7 +93,7 @@ impl Entry {
     ///
     /// # Safety
     /// `bufs` holds one pointer per element of [`Entry::bufs`], each to at least that many elements, the writable ones for
-    /// writing, and none of those overlaps another, but may be one marked pointwise. No other thread accesses what this range writes meanwhile.
+    /// writing, those marked aligned at a multiple of [`ALIGN`] bytes, and none of those overlaps another, but may be one marked pointwise. No other thread accesses what this range writes meanwhile.
     pub(super) unsafe fn call(&self, bufs: &[*mut f32], begin: usize, end: usize) {
         debug_assert_eq!(bufs.len(), self.bufs.len(), "one pointer per buffer");
         debug_assert!(begin <= end && end <= self.chunks, "a range of chunks");
@@ -101,10 +104,12 @@ impl Entry {
     /// Runs everything over `bufs` on this thread.
     ///
     /// # Errors
-    /// The number or length of the buffers is wrong.
+    /// The number, length or alignment of the buffers is wrong.
     pub fn run(&self, bufs: &mut [&mut [f32]]) -> Result<(), WrongBuffers> {
         let fits = bufs.len() == self.bufs.len()
-            && bufs.iter().zip(&*self.bufs).all(|(given, wanted)| given.len() == wanted.len);
+            && bufs.iter().zip(&*self.bufs).all(|(given, wanted)| {
+                given.len() == wanted.len && (!wanted.aligned || is_aligned(given.as_ptr()))
+            });
         if !fits {
             return Err(WrongBuffers { entry: self.name.to_string() });
         }
@@ -124,7 +129,7 @@ pub struct WrongBuffers {
 
 impl fmt::Display for WrongBuffers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` was given buffers of the wrong number or length", self.entry)
+        write!(f, "`{}` was given buffers of the wrong number, length or alignment", self.entry)
     }
 }
 
@@ -168,6 +173,9 @@ impl<'a> Bound<'a> {
             length(&format!("output {i}"), given.len(), *wanted)?;
         }
         let arena = memory.arena.as_mut_ptr();
+        if program.aligned && !is_aligned(arena) {
+            return Err(RunError::Alignment);
+        }
         let state = memory.state.as_mut_ptr();
         let outputs: Vec<*mut f32> = memory.outputs.iter_mut().map(|o| o.as_mut_ptr()).collect();
         let mut pointers = Vec::new();
@@ -227,6 +235,10 @@ impl<'a> Bound<'a> {
             unsafe { entry.call(self.pointers(step, thread), range.start, range.end) }
         }
     }
+}
+
+fn is_aligned(at: *const f32) -> bool {
+    at.addr().is_multiple_of(ALIGN)
 }
 
 /// The chunks of thread `thread`: cut evenly, in order.
@@ -304,8 +316,9 @@ pub(super) fn by_way_of_private(chunks: usize) -> Entry {
         }
     }
     raw_fn!(raw, code);
-    let shared = |writable| BufSpec { len: chunks, writable, pointwise: false, private: false };
-    let own = BufSpec { len: 1, writable: true, pointwise: false, private: true };
+    let shared =
+        |writable| BufSpec { len: chunks, writable, pointwise: false, private: false, aligned: false };
+    let own = BufSpec { len: 1, writable: true, pointwise: false, private: true, aligned: false };
     // SAFETY: a function lives for ever, and touches element `i` of two buffers of `chunks` for chunk `i`, and a third buffer that is
     // private.
     unsafe { Entry::new(raw, "private", vec![shared(false), shared(true), own], chunks, Arc::new(())) }
@@ -326,8 +339,8 @@ pub(super) fn doubled(chunks: usize, len: usize) -> Entry {
     raw_fn!(raw, code);
     assert!(chunks <= len);
     let bufs = vec![
-        BufSpec { len, writable: false, pointwise: true, private: false },
-        BufSpec { len, writable: true, pointwise: false, private: false },
+        BufSpec { len, writable: false, pointwise: true, private: false, aligned: false },
+        BufSpec { len, writable: true, pointwise: false, private: false, aligned: false },
     ];
     // SAFETY: a function lives for ever, and touches element `i` of two buffers of `len >= chunks` for chunk `i`.
     unsafe { Entry::new(raw, "doubled", bufs, chunks, Arc::new(())) }

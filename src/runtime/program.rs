@@ -6,6 +6,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::arena::ALIGN;
 use super::call::{Bound, Entry, View};
 use super::threads::{self, Executor};
 
@@ -71,6 +72,8 @@ pub struct Sizes {
 pub struct Program {
     pub(super) steps: Vec<(Entry, Vec<Place>)>,
     pub(super) sizes: Sizes,
+    /// Whether the arena must begin at a multiple of [`ALIGN`] bytes.
+    pub(super) aligned: bool,
 }
 
 /// What a run is lent.
@@ -119,6 +122,8 @@ pub enum RunError {
         /// How many there must be.
         wanted: usize,
     },
+    /// The arena does not begin at a multiple of [`ALIGN`] bytes, and steps need it to.
+    Alignment,
     /// The executor did not run each of its threads' parts exactly once.
     Executor,
 }
@@ -127,6 +132,7 @@ impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RunError::Length { what, given, wanted } => write!(f, "{what}: {given} given, {wanted} needed"),
+            RunError::Alignment => write!(f, "the arena must begin at a multiple of {ALIGN} bytes"),
             RunError::Executor => f.write_str("the executor did not run every part exactly once"),
         }
     }
@@ -148,7 +154,8 @@ impl Program {
             Ok((entry.clone(), step.bufs.clone()))
         });
         let steps = checked.collect::<Result<Vec<_>, _>>()?;
-        Ok(Program { steps, sizes })
+        let aligned = steps.iter().any(|(entry, _)| entry.bufs().iter().any(|b| b.aligned));
+        Ok(Program { steps, sizes, aligned })
     }
 
     /// How many steps there are.
@@ -252,6 +259,10 @@ fn check(entry: &Entry, places: &[Place], sizes: &Sizes) -> Result<(), &'static 
         }
         if spec.private != matches!(place, Place::Private { .. }) {
             return Err("a buffer that threads share, or each has for itself, against its entry");
+        }
+        let lines = matches!(place, Place::Arena(at) if (at * size_of::<f32>()).is_multiple_of(ALIGN));
+        if spec.aligned && !lines {
+            return Err("a buffer that does not begin at a cache line of the arena, against its entry");
         }
         let range = extent(*place, spec.len, sizes).ok_or("a buffer beyond its store")?;
         ranges.push((range, spec));

@@ -8,7 +8,7 @@ use super::error::{Bug, CompileError};
 use super::options::Options;
 use crate::graph::patch::Work;
 use crate::graph::{Graph, ValueId};
-use crate::loops::pointwise::pointwise;
+use crate::loops::pointwise::{self, pointwise};
 use crate::loops::private::privatise;
 use crate::loops::{Buf, Nest};
 use crate::lower::memory::{Memory, Place, memory};
@@ -136,11 +136,31 @@ pub fn assemble(
         let nests: Vec<&Nest> = nests.iter().map(|n| &n.nest).collect();
         memory(&work.graph, &steps, &nests, recipe.threads.unwrap_or(1))
     });
+    if recipe.threads.is_some() {
+        for (i, (step, nest)) in
+            steps.iter().zip(&mut nests).enumerate().filter(|(_, (step, _))| !step.at_load)
+        {
+            past_caches(&memory.bufs(i, step), step.reads.len(), &mut nest.nest);
+        }
+    }
     let program = Assembled { work, steps, nests, memory };
     if cfg!(debug_assertions) {
         program.verify()?;
     }
     Ok(program)
+}
+
+/// Results of more bytes are not read before they have left the caches: the last one of the machines that this was measured on holds
+/// 32 MiB, which other values share.
+const UNCACHED_MIN: usize = 24 << 20;
+
+/// Lets a nest store its result, buffer `out` of those at `places`, past the caches where that pays: a line then need not be fetched
+/// before it is stored.
+fn past_caches(places: &[Place], out: usize, nest: &mut Nest) {
+    let (Some(place), reads) = (places.get(out), pointwise::reads(nest, Buf(out as u32))) else { return };
+    let takes_over = places[..out].contains(place);
+    let large = nest.bufs[out].len * size_of::<f32>() >= UNCACHED_MIN;
+    nest.bufs[out].uncached = matches!(place, Place::Arena(_)) && large && !reads && !takes_over;
 }
 
 /// Updated weights that are read by the step that makes their new elements, in a way that is not proved to allow to store

@@ -225,6 +225,47 @@ fn entries_outlive_the_code_they_came_from() {
     assert!(entry.run(&mut [&mut x]).is_err());
 }
 
+#[test]
+fn whole_vectors_go_past_the_caches_where_buffers_begin_at_a_line() {
+    use crate::runtime::arena::Storage;
+    for (isa, lanes) in levels().into_iter().map(|isa| (isa.clone(), crate::schedule::Target::of(&isa).lanes))
+    {
+        // Rows of whole vectors, and rows that begin within one.
+        for width in [2 * lanes, 2 * lanes + 1] {
+            let mut b = NestBuilder::new("doubled");
+            let (x, y) = (matrix(&mut b, "x", 5, width, false), matrix(&mut b, "y", 5, width, true));
+            b.for_(LoopKind::Par, "n", 5, |b, n| {
+                b.for_(LoopKind::Serial, "block", 2, |b, block| {
+                    b.for_(LoopKind::Vec, "l", lanes, |b, l| {
+                        let at = [Affine::from(n), Affine::from(l).plus(block, lanes as i64)];
+                        let value = b.load(x, &at) * 2.0.into();
+                        b.store(y, &at, value);
+                    });
+                });
+            });
+            let mut nest = b.finish();
+            nest.bufs[1].uncached = true;
+            let text = crate::loops::print::print(&nest);
+            assert_eq!(crate::loops::parse::parse(&text).as_ref(), Ok(&nest), "{text}");
+            let code = compile(std::slice::from_ref(&nest), &isa).unwrap_or_else(|e| panic!("{e}"));
+            let listing = code.disassembly(0);
+            let past = lanes > crate::loops::LANES && width == 2 * lanes;
+            assert_eq!((listing.contains("vmovntps"), listing.contains("sfence")), (past, past), "{listing}");
+            let mut from: Vec<f32> = (0..5 * width).map(|i| i as f32).collect();
+            let mut to = Storage::zeroed(5 * width + 1).expect("a little memory");
+            let entry = &code.entries()[0];
+            assert!(
+                entry.run(&mut [&mut from, &mut to.as_mut_slice()[1..]]).is_err(),
+                "a line begins elsewhere"
+            );
+            entry.run(&mut [&mut from, &mut to.as_mut_slice()[..5 * width]]).expect("an aligned buffer");
+            let found = to.as_slice().chunks(width).zip(from.chunks(width));
+            let mut rows = found.map(|(y, x)| y[..2 * lanes].iter().zip(x).all(|(y, x)| *y == 2.0 * x));
+            assert!(rows.all(|same| same), "{} lanes, rows of {width}", lanes);
+        }
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn no_page_is_writable_and_executable() {

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 
 use super::Emitted;
 use super::address::Key;
-use crate::kernels::x86::inst::{Code, G, V, Width};
+use crate::kernels::x86::inst::{Code, G, Inst, V, Width};
 use crate::kernels::x86::{Assembled, Unit, assemble};
 use crate::loops::{BinOp, Expr, Nest, Stmt, Var};
 
@@ -80,6 +80,8 @@ struct Wide<'a> {
     reads: BTreeMap<Address, u32>,
     /// Scalars spread over a wider vector.
     spread: BTreeMap<(V, Width), V>,
+    /// Whether something was stored past the caches.
+    fences: bool,
 }
 
 /// The function of a nest.
@@ -102,9 +104,13 @@ pub(super) fn function(nest: &Nest, unit: Unit) -> Emitted<Assembled> {
         loaded: BTreeMap::new(),
         reads: BTreeMap::new(),
         spread: BTreeMap::new(),
+        fences: false,
     };
     for stmt in &nest.body {
         wide.outermost(stmt)?;
+    }
+    if wide.fences {
+        wide.code.push(Inst::Fence);
     }
     assemble(&wide.code, unit)
 }

@@ -13,7 +13,7 @@ use crate::codegen::address::{ELEMENT, Key};
 use crate::codegen::scan;
 use crate::kernels::x86::Unit;
 use crate::kernels::x86::inst::{Compare, G, Inst, Mem, Op, Src, Unary, V, Width};
-use crate::loops::{Affine, BinOp, Buf, Cmp, Expr, Reg, Stmt};
+use crate::loops::{Affine, BinOp, Buf, Cmp, Expr, Reg, Stmt, Var};
 
 /// An element: `bytes` behind `pointer`, and as much per lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -147,8 +147,19 @@ impl Wide<'_> {
         }
         let mem = self.mem(place)?;
         let mask = self.mask(width, lanes);
-        self.code.push(Inst::Store { src, mem, width, lanes, mask });
+        let past = usize::from(lanes) == self.unit.lanes() && self.past(buf, &form, place);
+        self.fences |= past;
+        self.code.push(Inst::Store { src, mem, width, lanes, mask, past });
         Ok(())
+    }
+
+    /// Whether a whole vector goes past the caches: the buffer allows it, and the address is a multiple of its size.
+    fn past(&self, buf: Buf, form: &Affine, place: Address) -> bool {
+        let lanes = self.unit.lanes() as i64;
+        let moves = |v: Var| self.bound(v).is_ok_and(|b| matches!(b.value, Binding::Dyn(..)));
+        self.nest.bufs[buf.index()].uncached
+            && place.bytes % (ELEMENT * lanes) == 0
+            && form.terms.iter().all(|(v, by)| by % lanes == 0 || !moves(*v))
     }
 
     /// What AVX2 needs to touch only some lanes.

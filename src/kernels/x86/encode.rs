@@ -357,6 +357,8 @@ impl Encoder {
                 self.jump_if(Cond::Ne, *label);
             }
             Inst::Open | Inst::Close => {}
+            // SFENCE
+            Inst::Fence => [0x0f, 0xae, 0xf8].into_iter().for_each(|b| self.b.byte(b)),
             Inst::Prefetch { mem } => {
                 let Rm::Mem { base, disp } = self.mem(*mem) else { return };
                 // The prefix of wide operands does no harm, and its bits name the register.

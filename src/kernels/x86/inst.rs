@@ -266,7 +266,11 @@ pub enum Inst {
         width: Width,
         lanes: u8,
         mask: Option<V>,
+        /// Past the caches: whole vectors at multiples of their size.
+        past: bool,
     },
+    /// What went past the caches is there before anything that follows.
+    Fence,
     /// Lane `l` from `offsets[l]` bytes behind `mem`.
     Gather {
         dst: V,
@@ -360,7 +364,7 @@ impl Inst {
             Inst::Table { dst, table: _, index } => all(&[Reg::G(*dst), Reg::G(*index)]),
             Inst::JumpCmp { reg, cond: _, other, label: _ } => all(&[Reg::G(*reg), Reg::G(*other)]),
             Inst::Prefetch { mem } => all(&[Reg::G(mem.base)]),
-            Inst::Bind { .. } | Inst::Jump { .. } | Inst::Open | Inst::Close => {}
+            Inst::Bind { .. } | Inst::Jump { .. } | Inst::Open | Inst::Close | Inst::Fence => {}
             Inst::Load { dst: v, mem, mask, .. } | Inst::Store { src: v, mem, mask, .. } => {
                 all(&[Reg::V(*v), Reg::G(mem.base)]);
                 mask.iter().for_each(|m| all(&[Reg::V(*m)]));

@@ -107,7 +107,7 @@ fn memory_operands_keep_their_addresses() {
                 code.push(Inst::Load { dst: x, mem, width, lanes, mask: None });
                 code.push(Inst::Unary { op: Unary::Move, dst: y, src: Src::Spread(mem), width });
                 code.push(Inst::Fma { acc: y, a: x, b: Src::Mem(mem), width });
-                code.push(Inst::Store { src: y, mem, width, lanes, mask: None });
+                code.push(Inst::Store { src: y, mem, width, lanes, mask: None, past: false });
             }
         }
         let text = listing(&code, unit).join("\n");
@@ -135,7 +135,7 @@ fn masks_comparisons_and_gathers_decode() {
         // More counts of lanes than there are mask registers.
         for lanes in 1..width.lanes() as u8 {
             code.push(Inst::Load { dst: x, mem, width, lanes, mask: Some(mask) });
-            code.push(Inst::Store { src: x, mem, width, lanes, mask: Some(mask) });
+            code.push(Inst::Store { src: x, mem, width, lanes, mask: Some(mask), past: false });
         }
         for compare in
             [Compare::Lt, Compare::Le, Compare::Gt, Compare::Ge, Compare::Eq, Compare::Ne, Compare::Unordered]
@@ -176,7 +176,7 @@ fn what_finds_no_register_lies_in_the_frame() {
         }
         for (v, g) in all.iter().zip(integers.iter().cycle()) {
             let mem = Mem { base: *g, disp: 0 };
-            code.push(Inst::Store { src: *v, mem, width: Width::Y, lanes: 8, mask: None });
+            code.push(Inst::Store { src: *v, mem, width: Width::Y, lanes: 8, mask: None, past: false });
         }
         let text = listing(&code, unit).join("\n");
         assert!(text.contains("[rsp+"), "{text}");

@@ -12,12 +12,14 @@ impl Encoder {
         match inst {
             Inst::Load { dst, mem, width, lanes, mask } => {
                 let r = self.vto(*dst, 0);
-                self.move_lanes(false, r, *mem, *width, *lanes, *mask);
+                self.move_lanes(0x10, r, *mem, *width, *lanes, *mask);
                 self.vput(*dst, r);
             }
-            Inst::Store { src, mem, width, lanes, mask } => {
+            Inst::Store { src, mem, width, lanes, mask, past } => {
                 let r = self.vget(*src, 0);
-                self.move_lanes(true, r, *mem, *width, *lanes, *mask);
+                let whole = usize::from(*lanes) == width.lanes();
+                let op = if *past && whole { 0x2b } else { 0x11 };
+                self.move_lanes(op, r, *mem, *width, *lanes, *mask);
             }
             Inst::Vector { dst, from, width } => {
                 let r = self.vto(*dst, 0);
@@ -68,13 +70,15 @@ impl Encoder {
     }
 
     /// The first `lanes` of a vector from or to memory.
-    fn move_lanes(&mut self, store: bool, r: u8, mem: Mem, width: Width, lanes: u8, mask: Option<V>) {
+    /// A move by the opcode of whole vectors.
+    fn move_lanes(&mut self, op: u8, r: u8, mem: Mem, width: Width, lanes: u8, mask: Option<V>) {
         let plain = |op| Opcode { map: 1, pp: 0, w: 0, op };
+        let store = op != 0x10;
         let direction = u8::from(store);
         if usize::from(lanes) == width.lanes() {
             let rm = self.mem(mem);
             let whole = Lanes { scale: 4 * width.lanes() as i32, ..Lanes::default() };
-            self.vector(plain(0x10 + direction), width, r, 0, rm, whole, None);
+            self.vector(plain(op), width, r, 0, rm, whole, None);
         } else if lanes == 1 {
             let rm = self.mem(mem);
             let one = Lanes { scale: 4, ..Lanes::default() };
