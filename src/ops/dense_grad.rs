@@ -4,6 +4,9 @@
 //! * by the input: `dx[n, i] = Σ_o w[o, i] dy[n, o]`, inputs `dy, w`,
 //!
 //! `i` running over channels, then the grid, as in [`super::dense`]. The language has no name for them.
+//!
+//! The gradient by the input reads the weight as it lies for the layer, outputs side by side: as many partial sums of each element as a
+//! vector has lanes, some elements at a time, which are added up afterwards.
 
 use super::args::{Attr, Attrs};
 use super::case::{Case, act, weight};
@@ -26,6 +29,14 @@ pub enum DenseGrad {
     /// By an input with these dimensions after the batch.
     Input(Vec<(Name, usize)>),
 }
+
+/// Lanes of the partial sums over so many outputs.
+fn lanes(outputs: usize) -> Option<usize> {
+    [16, 8].into_iter().find(|l| outputs.is_multiple_of(*l) && outputs > *l)
+}
+
+/// Most elements of a sample, and of all samples, whose partial sums are made at a time.
+const HELD: [usize; 2] = [64, 2048];
 
 /// `c * extents + …`: the number of an element of a sample.
 fn flat(dims: &[usize], at: &[Affine]) -> Affine {
@@ -63,6 +74,8 @@ impl DenseGrad {
             ("2d", act(4, 3, &[("h", 4), ("w", 5)]), 16),
             ("3d", act(2, 2, &[("d", 2), ("h", 3), ("w", 2)]), 4),
             ("one sample", act(1, 9, &[]), 8),
+            ("blocks of outputs", act(3, 20, &[]), 64),
+            ("blocks of outputs, grid", act(2, 6, &[("h", 3), ("w", 5)]), 24),
         ] {
             let w = weight(&[("o", o), ("i", x.dims()[1..].iter().product())]);
             let dy = act(x.n(), o, &[]);
@@ -71,6 +84,46 @@ impl DenseGrad {
         }
         all
     }
+}
+
+/// The loops of the gradient by the input in partial sums.
+fn by_lanes(cx: &mut LowerCx<'_>, lanes: usize) {
+    let (out, outputs) = (cx.out().clone(), cx.input(0).c());
+    let (n, c, area) = (out.n(), out.c(), out.grid_dims().iter().product::<usize>());
+    let most = (HELD[1] / n.max(1)).min(HELD[0]) / area.max(1);
+    let held = (1..=most.clamp(1, c.max(1))).rev().find(|h| c.is_multiple_of(*h)).unwrap_or(1);
+    let mut dims = vec![("c", held)];
+    dims.extend(out.grid_names().iter().map(|n| &**n).zip(out.grid_dims().iter().copied()));
+    dims.push(("n", n));
+    let all = [&[("group", c / held)], &dims[..], &[("lane", lanes)]].concat();
+    let sums = cx.scratch("sums", &all);
+    cx.nested(LoopKind::Free, &all[..1], |cx, group| {
+        let group = Affine::from(group[0]);
+        cx.nested(LoopKind::Free, &all[1..], |cx, v| {
+            let v: Vec<Affine> = v.iter().map(|v| Affine::from(*v)).collect();
+            let (lane, n) = (&v[v.len() - 1], &v[v.len() - 2]);
+            let at = [&[&(&group * held as i64) + &v[0]], &v[1..v.len() - 2]].concat();
+            let i = flat(&out.dims()[1..], &at);
+            let acc = cx.b.let_(0.0);
+            serial(cx, &[("block".to_owned(), outputs / lanes)], |cx, block| {
+                let o = &(&block[0] * lanes as i64) + lane;
+                let dy = cx.load(0, &[n.clone(), o.clone()]);
+                let product = Expr::fma(dy, cx.load(1, &[o, i.clone()]), acc.into());
+                cx.b.set(acc, product);
+            });
+            cx.b.store(sums, &[std::slice::from_ref(&group), &v].concat(), acc);
+        });
+        cx.nested(LoopKind::Free, &dims, |cx, v| {
+            let v: Vec<Affine> = v.iter().map(|v| Affine::from(*v)).collect();
+            let total = cx.b.let_(0.0);
+            serial(cx, &[("lane".to_owned(), lanes)], |cx, lane| {
+                let part = cx.b.load(sums, &[std::slice::from_ref(&group), &v, lane].concat());
+                cx.b.set(total, Expr::Reg(total) + part);
+            });
+            let (n, rest) = (&v[v.len() - 1], &v[1..v.len() - 1]);
+            cx.store(&[&[n.clone(), &(&group * held as i64) + &v[0]], rest].concat(), total);
+        });
+    });
 }
 
 impl OpRules for DenseGrad {
@@ -167,6 +220,7 @@ impl OpRules for DenseGrad {
                     cx.store(&[at[0].clone(), flat(&x.dims()[1..], &at[1..])], acc);
                 });
             }
+            Self::Input(_) if let Some(lanes) = lanes(cx.input(0).c()) => by_lanes(cx, lanes),
             Self::Input(_) => {
                 let (dims, o) = (cx.out().dims().to_vec(), cx.input(0).c());
                 cx.for_each_output(|cx, at| {
@@ -183,11 +237,14 @@ impl OpRules for DenseGrad {
         }
     }
 
-    fn wants(&self, _inputs: &[&TensorTy], _out: &TensorTy) -> Wants {
+    fn wants(&self, inputs: &[&TensorTy], _out: &TensorTy) -> Wants {
         match self {
             // As the layer wants its weight.
             Self::Weight => Wants { inputs: vec![Want::Any, Want::Any], output: Want::Order(vec![1, 0]) },
-            Self::Input(_) => Wants { inputs: vec![Want::Any, Want::Order(vec![0, 1])], output: Want::Any },
+            Self::Input(_) => {
+                let order = if lanes(inputs[0].c()).is_some() { vec![1, 0] } else { vec![0, 1] };
+                Wants { inputs: vec![Want::Any, Want::Order(order)], output: Want::Any }
+            }
         }
     }
 

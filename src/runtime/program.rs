@@ -260,7 +260,7 @@ fn check(entry: &Entry, places: &[Place], sizes: &Sizes) -> Result<(), &'static 
         if spec.private != matches!(place, Place::Private { .. }) {
             return Err("a buffer that threads share, or each has for itself, against its entry");
         }
-        let lines = matches!(place, Place::Arena(at) if (at * size_of::<f32>()).is_multiple_of(ALIGN));
+        let lines = matches!(place, Place::Arena(at) if at.is_multiple_of(ALIGN / size_of::<f32>()));
         if spec.aligned && !lines {
             return Err("a buffer that does not begin at a cache line of the arena, against its entry");
         }

@@ -18,6 +18,7 @@ use super::optimizer::{Optimizer, Scalars};
 use crate::grad::{GradError, filled, gradients};
 use crate::graph::{Def, Graph, Update, ValueId};
 use crate::ops::OpError;
+use crate::ops::aggregate::{Aggregate, AggregateFn};
 use crate::ops::binary::{Binary, BinaryFn, Number};
 use crate::ops::init::Init;
 use crate::ops::optim::Optim;
@@ -221,9 +222,14 @@ impl Builder<'_> {
         for (weight, grad) in pairs {
             let name = format!("{}.norm", self.graph.value(*weight).name);
             let ty = self.graph.value(*grad).ty.clone();
-            let mut part = self.op(&name, Binary::of(BinaryFn::Mul), &[*grad, *grad])?;
-            // Rows first, side by side.
-            if ty.dims().len() > 1 {
+            // Rows first, side by side. Those of a matrix lie as they are summed; of others squares are made first, in the order of memory.
+            let rank = ty.dims().len();
+            let mut part = if rank == 2 {
+                self.op(&name, Aggregate { f: AggregateFn::SumSquare, dims: vec![1] }, &[*grad])?
+            } else {
+                self.op(&name, Binary::of(BinaryFn::Mul), &[*grad, *grad])?
+            };
+            if rank > 2 {
                 let kept = Kept { name: ty.names()[0].clone(), dim: 0, extent: ty.dims()[0] };
                 part = self.op(&name, Sum { kept: vec![kept] }, &[part])?;
             }
