@@ -32,7 +32,6 @@ pub fn of(host: &Op, operands: &[&TensorTy], out: &TensorTy, pool: &Op) -> Optio
     }
     let free = match host {
         Op::Conv(conv) => conv.geometry.is_plain(),
-        Op::Dense(_) => true,
         _ => false,
     };
     let Role::Linear(linear) = host.rules().role() else { return None };

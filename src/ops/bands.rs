@@ -7,11 +7,11 @@
 //! [`super::band_fold`] makes of them what batch normalisation needs while training. What computes `x` or `dy` makes them in passing
 //! ([`Role::Bands`]), a band at a time, while it is in the nearer caches. Only a pass makes them.
 //!
-//! Distances are taken from the mean of the band's first row, which is never so far from that of all that squares would cancel: where
-//! it is one of `r` rows, the square of its own distance is less than `r` times the variance.
+//! Distances are taken from the mean of the band, in a second pass over it: whatever the numbers are, no squares cancel.
 
 use super::args::{Attr, Attrs};
 use super::case::{Case, Fill, act, weight};
+use super::channel_loops::listed;
 use super::conv_nest::{guard, serial};
 use super::geometry::Geometry;
 use super::lower::{LowerCx, ScalarFn, Wants};
@@ -20,7 +20,7 @@ use super::unconv_nest::by_phases;
 use super::vjp::{Applied, Emit, NotDifferentiable, Pulled};
 use super::winograd_nest::Cut;
 use super::{At, Cost, Field, Inferred, Op, OpError, OpInfo, OpRules, Why, shape_rules};
-use crate::loops::{Affine, BinOp, Expr, LoopKind, Reg};
+use crate::loops::{Affine, Expr, LoopKind, Reg};
 use crate::support::codes;
 use crate::tensor::array::{Array, for_each_index};
 use crate::tensor::ty::TensorTy;
@@ -102,6 +102,14 @@ pub(super) struct Place {
 /// What of the nearer caches a band of a convolution by definition may fill, and its weight, in bytes.
 const NEAR: usize = 400_000;
 
+/// Most elements of a channel of such a band, for rounding, and fewest, unless it has all rows: loops and sums of less are not worth
+/// beginning.
+const ELEMENTS_MAX: usize = 1 << 13;
+const ELEMENTS_MIN: usize = 64;
+
+/// So many bands can be shared out.
+const SHARED: usize = 8;
+
 /// Sums side by side along a row, so that one need not wait for another.
 const PHASES: [usize; 3] = [4, 2, 1];
 
@@ -129,6 +137,7 @@ impl BandSums {
             ("1d", act(2, 32, &[("t", 50)]), 1, 20),
             ("3d", act(1, 3, &[("d", 3), ("h", 2), ("w", 5)]), 1, 1),
             ("rank 0", act(6, 9, &[]), 3, 1),
+            ("1d, a smaller last band", act(2, 3, &[("t", 30)]), 2, 8),
         ];
         let mut all = Vec::new();
         for (name, x, samples, rows) in shapes {
@@ -159,109 +168,121 @@ impl BandSums {
         } else {
             vec![("c", *channels)]
         };
+        let counts: Vec<i64> = self.bands.counts(ty).into_iter().map(|k| k as i64).collect();
+        let count = Expr::Index(listed(cx, "count", &place.band, &counts));
         cx.nested(LoopKind::Free, &dims, |cx, v| {
             let c = match *v {
                 [block, lane] => &(&Affine::from(block) * Cut::LANES as i64) + &Affine::from(lane),
                 [c, ..] => c.into(),
                 [] => Affine::k(0),
             };
-            self.channel(cx, ty, place, &(&c + first), load, store);
+            let walk = Walk { ty, bands: self.bands, place, c: &c + first };
+            self.channel(cx, &walk, &count, load, store);
         });
     }
 
     fn channel(
         &self,
         cx: &mut LowerCx<'_>,
-        ty: &TensorTy,
-        place: &Place,
-        c: &Affine,
+        walk: &Walk<'_>,
+        count: &Expr,
         load: &dyn Fn(&LowerCx<'_>, usize, &[Affine]) -> Expr,
         store: &dyn Fn(&mut LowerCx<'_>, &[Affine], Expr),
     ) {
-        let rows = self.bands.rows.min(height(ty));
-        let at = |n: &Affine, row: &Affine, rest: &[Affine]| -> Vec<Affine> {
-            let grid = if ty.rank() == 0 { &[][..] } else { std::slice::from_ref(row) };
-            [&[n.clone(), c.clone()], grid, rest].concat()
-        };
-        let rest: Vec<(String, usize)> =
-            ty.grid_names().iter().skip(1).map(ToString::to_string).zip(ty.grid_dims().iter().skip(1).copied()).collect();
-        let from = match self.sums {
-            Sums::Back => load(cx, 2, std::slice::from_ref(c)),
-            Sums::Moments => {
-                let total = cx.b.let_(0.0);
-                serial(cx, &rest, |cx, w| {
-                    let value = Expr::Reg(total) + load(cx, 0, &at(&place.n, &place.row, w));
-                    cx.b.set(total, value);
-                });
-                Expr::Reg(total) * (1.0 / area(ty) as f32).into()
-            }
-        };
-        let from = cx.b.let_(from);
-        let width = rest.last().map_or(1, |w| w.1);
-        let phases = PHASES.into_iter().find(|p| width.is_multiple_of(*p)).unwrap_or(1);
-        let sums: Vec<[Reg; 2]> = (0..phases).map(|_| [cx.b.let_(0.0), cx.b.let_(0.0)]).collect();
-        let uneven = height(ty) % rows != 0;
-        let count = uneven.then(|| cx.b.let_(0.0));
-        let outer = [("s".to_owned(), self.bands.samples), ("r".to_owned(), rows)];
-        serial(cx, &outer, |cx, v| {
-            let (n, row) = (&place.n + &v[0], &place.row + &v[1]);
-            let inside = if uneven { vec![(&row * -1).offset(height(ty) as i64 - 1)] } else { Vec::new() };
-            guard(cx, inside, |cx| {
-                let mut turns = rest.clone();
-                turns.last_mut().into_iter().for_each(|w| w.1 /= phases);
-                serial(cx, &turns, |cx, w| {
-                    for (phase, [one, two]) in sums.iter().enumerate() {
-                        let mut w = w.to_vec();
-                        w.last_mut().into_iter().for_each(|w| *w = (&*w * phases as i64).offset(phase as i64));
-                        let at = at(&n, &row, &w);
-                        self.term(cx, from, [*one, *two], &|cx, i| load(cx, i, &at));
-                    }
-                });
-                if let Some(count) = count {
-                    cx.b.set(count, Expr::Reg(count) + (area(ty) as f32).into());
-                }
-            });
-        });
-        let total = |cx: &mut LowerCx<'_>, which: usize| {
-            let all = sums.iter().map(|s| Expr::Reg(s[which])).reduce(|a, b| a + b);
-            cx.b.let_(all.unwrap_or(Expr::Const(0.0)))
-        };
-        let (one, two) = (total(cx, 0), total(cx, 1));
+        let c = std::slice::from_ref(&walk.c);
         let [first, second] = match self.sums {
-            Sums::Back => [one.into(), two.into()],
             Sums::Moments => {
-                let share = match count {
-                    Some(count) => Expr::Reg(one) / count.into(),
-                    None => Expr::Reg(one) * (1.0 / (self.bands.samples * rows * area(ty)) as f32).into(),
-                };
-                let share = cx.b.let_(share);
-                let squares = Expr::Reg(two) - Expr::Reg(share) * one.into();
-                [Expr::Reg(from) + share.into(), Expr::bin(BinOp::Max, squares, 0.0.into())]
+                let [total] = walk.sums(cx, &mut |cx, [sum], at| {
+                    let x = load(cx, 0, at);
+                    cx.b.set(sum, Expr::Reg(sum) + x);
+                });
+                let mean = cx.b.let_(Expr::Reg(total) / count.clone());
+                let [squares] = walk.sums(cx, &mut |cx, [sum], at| {
+                    let x = load(cx, 0, at);
+                    let d = cx.b.let_(x - mean.into());
+                    cx.b.set(sum, Expr::fma(d.into(), d.into(), sum.into()));
+                });
+                [mean, squares]
+            }
+            Sums::Back => {
+                let mean = load(cx, 2, c);
+                let mean = cx.b.let_(mean);
+                walk.sums(cx, &mut |cx, [all, along], at| {
+                    let dy = load(cx, 0, at);
+                    let dy = cx.b.let_(dy);
+                    let x = load(cx, 1, at);
+                    cx.b.set(all, Expr::Reg(all) + dy.into());
+                    cx.b.set(along, Expr::fma(x - mean.into(), dy.into(), along.into()));
+                })
             }
         };
         for (m, value) in [first, second].into_iter().enumerate() {
-            store(cx, &[place.band.clone(), Affine::k(m as i64), c.clone()], value);
+            store(cx, &[walk.place.band.clone(), Affine::k(m as i64), walk.c.clone()], value.into());
         }
     }
+}
 
-    /// Takes one element in.
-    fn term(
+/// A way over the elements of a channel of a band.
+struct Walk<'w> {
+    ty: &'w TensorTy,
+    bands: Bands,
+    place: &'w Place,
+    c: Affine,
+}
+
+impl Walk<'_> {
+    /// Sums of what `term` adds to the registers that it gets, for each element; some side by side.
+    fn sums<const N: usize>(
         &self,
         cx: &mut LowerCx<'_>,
-        from: Reg,
-        [one, two]: [Reg; 2],
-        load: &dyn Fn(&LowerCx<'_>, usize) -> Expr,
-    ) {
-        let x = load(cx, 0);
-        let (x, other) = match self.sums {
-            Sums::Moments => {
-                let d = cx.b.let_(x - from.into());
-                (d, Expr::Reg(d))
-            }
-            Sums::Back => (cx.b.let_(x), load(cx, 1) - from.into()),
+        term: &mut dyn FnMut(&mut LowerCx<'_>, [Reg; N], &[Affine]),
+    ) -> [Reg; N] {
+        let height = height(self.ty);
+        let rows = self.bands.rows.min(height);
+        let grid = self.ty.grid_names().iter().map(ToString::to_string);
+        let mut axes: Vec<(String, usize)> = grid.zip(self.ty.grid_dims().iter().copied()).collect();
+        axes.first_mut().into_iter().for_each(|r| r.1 = rows);
+        let last = axes.pop();
+        let width = last.as_ref().map_or(1, |w| w.1);
+        let phases = PHASES.into_iter().find(|p| width.is_multiple_of(*p)).unwrap_or(1);
+        let sums: Vec<[Reg; N]> = (0..phases).map(|_| [(); N].map(|()| cx.b.let_(0.0))).collect();
+        let outer: Vec<(String, usize)> =
+            std::iter::once(("s".to_owned(), self.bands.samples)).chain(axes).collect();
+        let inner: Vec<(String, usize)> = last.into_iter().map(|w| (w.0, w.1 / phases)).collect();
+        // What is below the output, where the last band has fewer rows.
+        let below = |at: &[Affine]| match at.get(2) {
+            Some(row) if !height.is_multiple_of(rows) => vec![(row * -1).offset(height as i64 - 1)],
+            Some(_) | None => Vec::new(),
         };
-        cx.b.set(one, Expr::Reg(one) + x.into());
-        cx.b.set(two, Expr::fma(other, x.into(), two.into()));
+        serial(cx, &outer, |cx, v| {
+            let mut at = vec![&self.place.n + &v[0], self.c.clone()];
+            at.extend_from_slice(&v[1..]);
+            if let Some(row) = at.get_mut(2) {
+                *row = &*row + &self.place.row;
+            }
+            let conds = if inner.is_empty() || at.len() == 2 { Vec::new() } else { below(&at) };
+            guard(cx, conds, |cx| {
+                serial(cx, &inner, |cx, w| {
+                    for (phase, sums) in sums.iter().enumerate() {
+                        let mut at = at.clone();
+                        at.extend(w.first().map(|w| (w * phases as i64).offset(phase as i64)));
+                        // On a single axis it is the one that is cut.
+                        let single = at.len() == 3 && v.len() == 1;
+                        if single {
+                            at[2] = &at[2] + &self.place.row;
+                        }
+                        let conds = if single { below(&at) } else { Vec::new() };
+                        guard(cx, conds, |cx| term(cx, *sums, &at));
+                    }
+                });
+            });
+        });
+        let mut all = sums[0];
+        for (i, total) in all.iter_mut().enumerate() {
+            let parts = sums.iter().map(|s| Expr::Reg(s[i])).reduce(|a, b| a + b);
+            *total = cx.b.let_(parts.unwrap_or(Expr::Const(0.0)));
+        }
+        all
     }
 }
 
@@ -373,13 +394,19 @@ pub fn of(op: &Op, x: &TensorTy, out: &TensorTy) -> Option<Bands> {
 }
 
 /// Bands of a multiple of `step` rows that stay in the nearer caches, for a convolution whose weight does so too: it is fetched anew for
-/// each band.
+/// each band. None where bands of such a size do not divide rows, or would leave threads without work.
 fn by_definition(geometry: &Geometry, x: &TensorTy, out: &TensorTy, step: usize) -> Option<Bands> {
     let bytes = |of: &[usize]| of.iter().copied().fold(4, usize::saturating_mul);
     let height = height(out);
-    let near = |rows: &usize| bytes(&[out.c(), area(out), *rows]) <= NEAR;
+    let near = |rows: &usize| {
+        bytes(&[out.c(), area(out), *rows]) <= NEAR && rows.saturating_mul(area(out)) <= ELEMENTS_MAX
+    };
     let equal = |rows: &usize| rows.is_multiple_of(step) && height.is_multiple_of(*rows);
+    let shared = |rows: &usize| out.n().saturating_mul(height / rows) >= SHARED;
+    let most = (1..=height).rev().find(near)?;
+    let rows = (1..=most).rev().find(|rows| equal(rows) && shared(rows))?;
+    let large = rows.saturating_mul(area(out)) >= ELEMENTS_MIN || rows == height;
     let fits = geometry.is_plain() && out.rank() > 0 && by_phases(geometry);
-    let rows = (1..=height).rev().filter(equal).find(near)?;
-    (fits && bytes(&[x.c(), out.c(), geometry.taps()]) <= NEAR).then_some(Bands { samples: 1, rows })
+    let weight = bytes(&[x.c(), out.c(), geometry.taps()]) <= NEAR;
+    (fits && weight && large).then_some(Bands { samples: 1, rows })
 }

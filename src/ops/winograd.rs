@@ -238,13 +238,13 @@ impl Winograd {
         x.n() as f64 * met(0) * met(1) * x.c() as f64 * self.channels as f64 / Cut::LANES as f64
     }
 
-    /// How the nest goes over its tiles on an input of `n` samples and `c` channels.
     /// The bands of tiles in which it runs, if a band has whole rows.
     pub(super) fn bands(&self, x: &TensorTy) -> Option<Bands> {
         let (samples, rows) = self.cut(x.n(), x.c())?.bands()?;
         Some(Bands { samples, rows })
     }
 
+    /// How the nest goes over its tiles on an input of `n` samples and `c` channels.
     pub(super) fn cut(&self, n: usize, c: usize) -> Option<Cut> {
         Cut::of(self.tile, n, [c, self.channels], self.size, self.dilation)
     }

@@ -60,7 +60,7 @@ impl Storage {
             Raw::Heap(vec![0.0; padded])
         };
         let offset = raw.as_slice().as_ptr().align_offset(align);
-        // `align_offset` may say that it does not know; then elements are merely unaligned, which code allows.
+        // `align_offset` may say that it does not know; then elements lie anywhere, and runs that need more are refused.
         let start = if offset <= padded - len { offset } else { 0 };
         Ok(Self { raw, start, len })
     }

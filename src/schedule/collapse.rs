@@ -82,8 +82,9 @@ fn find_sum(nest: &Nest, i: usize) -> Option<(Dim, Dim, Vec<Merge>)> {
         }
     });
     pairs.retain(|(a, b)| !steering.iter().any(|s| s.has(a.var) || s.has(b.var)));
+    // Merging changes what all statements say of a buffer.
     let mut guarded = Vec::new();
-    guarded_stores(std::slice::from_ref(stmt), false, &mut guarded);
+    guarded_stores(&nest.body, false, &mut guarded);
     pairs.into_iter().find_map(|(a, b)| {
         let merges = merges(nest, stmt, &a, &b)?;
         // Without the dimensions that conditions speak of, iterations could not be told apart any more.
@@ -157,12 +158,17 @@ fn find(nest: &Nest, i: usize) -> Option<(Dim, Dim, Vec<Merge>)> {
         sums |= matches!(s, Stmt::For { kind: LoopKind::Serial, .. });
     });
     let free = |v: Var| !steering.iter().any(|a| a.has(v));
+    let mut guarded = Vec::new();
+    guarded_stores(&nest.body[..i], false, &mut guarded);
+    guarded_stores(&nest.body[i + 1..], false, &mut guarded);
     for a in &dims {
         for b in dims.iter().filter(|b| b.var != a.var) {
             if !free(a.var) || !free(b.var) || (sums && b.extent > ROW_MAX) {
                 continue;
             }
-            if let Some(merges) = merges(nest, stmt, a, b) {
+            let merges = merges(nest, stmt, a, b);
+            // As for sums: other statements may tell their iterations apart by these dimensions.
+            if let Some(merges) = merges.filter(|m| m.iter().all(|(buf, ..)| !guarded.contains(buf))) {
                 return Some((*a, *b, merges));
             }
         }

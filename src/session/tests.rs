@@ -457,17 +457,23 @@ fn convolutions_sum_bands_for_the_normalisation_behind_them() {
         // By definition: steps, phases, one axis and three.
         (
             "3, h: 12, w: 10",
-            3,
+            8,
             "conv(8, 3x3, pad: 1) |> batchnorm |> relu |> conv(5, 4x2, stride: 2) |> batchnorm |> conv(4, 1x1)",
             4,
         ),
-        ("5, t: 24", 2, "conv(7, 3, pad: same) |> batchnorm |> relu |> conv(6, 3, stride: 3)", 2),
-        ("2, d: 4, h: 6, w: 5", 2, "conv(6, 2x3x2) |> batchnorm |> relu |> conv(4, 1x1x1)", 2),
-        ("4, h: 5, w: 6", 2, "unconv(6, 2x2, stride: 2) |> batchnorm |> relu |> conv(4, 3x3)", 2),
+        ("5, t: 24", 8, "conv(7, 3, pad: same) |> batchnorm |> relu |> conv(6, 3, stride: 3)", 2),
+        ("2, d: 4, h: 6, w: 5", 8, "conv(6, 2x3x2) |> batchnorm |> relu |> conv(4, 1x1x1)", 2),
+        ("4, h: 5, w: 6", 8, "unconv(6, 2x2, stride: 2) |> batchnorm |> relu |> conv(4, 3x3)", 2),
+        // Bands of rows, so that there is work for threads; of a single axis; a prime extent has none.
+        ("3, h: 32, w: 20", 1, "conv(8, 3x3, pad: 1) |> batchnorm |> relu |> conv(5, 3x3)", 2),
+        ("2, t: 640", 1, "conv(8, 3, pad: 1) |> batchnorm |> relu |> conv(5, 3)", 2),
+        ("2, t: 641", 1, "conv(8, 3, pad: 1) |> batchnorm |> relu |> conv(5, 3)", 0),
+        // All in one band: outside of its sums no loop is left.
+        ("16, h: 9, w: 9", 1, "conv(16, 3x3, pad: same) |> batchnorm |> relu |> conv(16, 3x3)", 2),
         // Steps of three do not divide rows; groups; a dense layer; nothing is normalised.
         (
             "3, h: 11, w: 10",
-            2,
+            8,
             "conv(8, 3x3, pad: 1, groups: 1) |> batchnorm |> relu |> conv(5, 4x2, stride: 3)",
             1,
         ),

@@ -65,7 +65,7 @@ fn kernel(subject: &Subject<'_>, k: &Kernel) -> Value {
     let values: Vec<Value> = k
         .values
         .iter()
-        .map(|v| json!({ "name": v.name, "shape": axes(&v.ty), "layout": v.layout, "place": v.place, "in_place": v.in_place }))
+        .map(|v| json!({ "name": v.name, "shape": axes(&v.ty), "layout": v.layout, "place": v.place, "stored": v.stored, "in_place": v.in_place }))
         .collect();
     let parts: Vec<Value> = k
         .parts

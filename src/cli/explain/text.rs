@@ -97,8 +97,8 @@ fn step(subject: &Subject<'_>, kernel: &Kernel, of: usize) -> String {
             let _ = writeln!(text, "    {note}");
         }
     }
-    for (i, value) in kernel.values.iter().enumerate() {
-        let what = if i + 1 == kernel.values.len() { "stores" } else { "reads " };
+    for value in &kernel.values {
+        let what = if value.stored { "stores" } else { "reads " };
         let place = if value.in_place {
             format!("{}, where an operand lay", value.place)
         } else {

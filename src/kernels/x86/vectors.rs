@@ -69,8 +69,7 @@ impl Encoder {
         self.vput(dst, r);
     }
 
-    /// The first `lanes` of a vector from or to memory.
-    /// A move by the opcode of whole vectors.
+    /// The first `lanes` of a vector from or to memory, by the opcode for whole vectors.
     fn move_lanes(&mut self, op: u8, r: u8, mem: Mem, width: Width, lanes: u8, mask: Option<V>) {
         let plain = |op| Opcode { map: 1, pp: 0, w: 0, op };
         let store = op != 0x10;

@@ -64,6 +64,8 @@ pub struct Stored {
     pub layout: String,
     /// In which memory.
     pub place: &'static str,
+    /// Whether the step stores it, or reads it.
+    pub stored: bool,
     /// Whether the step stores it where an operand lay.
     pub in_place: bool,
 }
@@ -96,7 +98,7 @@ impl Compiled {
             let types: Vec<&TensorTy> = inputs.iter().map(|i| &graph.value(*i).ty).collect();
             formula = equation(op, &types, &root.ty);
         }
-        let values = step.reads.iter().map(|id| self.stored(*id, false));
+        let values = step.reads.iter().map(|id| Stored { stored: false, ..self.stored(*id, false) });
         let result = self.stored(step.value, self.takes_over(i));
         let sums = step.sums.map(|id| self.stored(id, false));
         let own = scheduled.nest.bufs.get(step.shared()..).unwrap_or_default();
@@ -132,7 +134,7 @@ impl Compiled {
             Place::None => "nowhere",
         };
         let layout = value.layout.as_ref().map_or(String::new(), |l| shown(l, &value.ty));
-        Stored { name: value.name.clone(), ty: value.ty.clone(), layout, place, in_place }
+        Stored { name: value.name.clone(), ty: value.ty.clone(), layout, place, stored: true, in_place }
     }
 
     /// Whether the result lies where an operand did.
