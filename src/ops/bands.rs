@@ -7,7 +7,8 @@
 //! [`super::band_fold`] makes of them what batch normalisation needs while training. What computes `x` or `dy` makes them in passing
 //! ([`Role::Bands`]), a band at a time, while it is in the nearer caches. Only a pass makes them.
 //!
-//! Distances are taken from the mean of the band, in a second pass over it: whatever the numbers are, no squares cancel.
+//! Distances are taken from the mean of a row, in a second pass over it, and rows are joined one after another (Chan, Golub & LeVeque
+//! 1983): whatever the numbers are, no squares cancel.
 
 use super::args::{Attr, Attrs};
 use super::case::{Case, Fill, act, weight};
@@ -168,8 +169,13 @@ impl BandSums {
         } else {
             vec![("c", *channels)]
         };
-        let counts: Vec<i64> = self.bands.counts(ty).into_iter().map(|k| k as i64).collect();
-        let count = Expr::Index(listed(cx, "count", &place.band, &counts));
+        // Of a single axis the row is what the band has of it.
+        let width = if ty.rank() == 1 {
+            let counts = self.bands.counts(ty).into_iter().map(|k| (k / self.bands.samples) as i64);
+            Expr::Index(listed(cx, "width", &place.band, &counts.collect::<Vec<_>>()))
+        } else {
+            Expr::Const(ty.grid_dims().last().copied().unwrap_or(1) as f32)
+        };
         cx.nested(LoopKind::Free, &dims, |cx, v| {
             let c = match *v {
                 [block, lane] => &(&Affine::from(block) * Cut::LANES as i64) + &Affine::from(lane),
@@ -177,7 +183,7 @@ impl BandSums {
                 [] => Affine::k(0),
             };
             let walk = Walk { ty, bands: self.bands, place, c: &c + first };
-            self.channel(cx, &walk, &count, load, store);
+            self.channel(cx, &walk, &width, load, store);
         });
     }
 
@@ -185,35 +191,56 @@ impl BandSums {
         &self,
         cx: &mut LowerCx<'_>,
         walk: &Walk<'_>,
-        count: &Expr,
+        width: &Expr,
         load: &dyn Fn(&LowerCx<'_>, usize, &[Affine]) -> Expr,
         store: &dyn Fn(&mut LowerCx<'_>, &[Affine], Expr),
     ) {
-        let c = std::slice::from_ref(&walk.c);
+        let zero = |cx: &mut LowerCx<'_>| cx.b.let_(0.0);
         let [first, second] = match self.sums {
             Sums::Moments => {
-                let [total] = walk.sums(cx, &mut |cx, [sum], at| {
-                    let x = load(cx, 0, at);
-                    cx.b.set(sum, Expr::Reg(sum) + x);
-                });
-                let mean = cx.b.let_(Expr::Reg(total) / count.clone());
-                let [squares] = walk.sums(cx, &mut |cx, [sum], at| {
-                    let x = load(cx, 0, at);
-                    let d = cx.b.let_(x - mean.into());
-                    cx.b.set(sum, Expr::fma(d.into(), d.into(), sum.into()));
+                let [mean, squares, rows] = [zero(cx), zero(cx), zero(cx)];
+                walk.rows(cx, &mut |cx, row| {
+                    let [total] = walk.sums(cx, row, &mut |cx, [sum], at| {
+                        let x = load(cx, 0, at);
+                        cx.b.set(sum, Expr::Reg(sum) + x);
+                    });
+                    let own = cx.b.let_(match width {
+                        Expr::Const(width) => Expr::Reg(total) * (1.0 / width).into(),
+                        width => Expr::Reg(total) / width.clone(),
+                    });
+                    let [within] = walk.sums(cx, row, &mut |cx, [sum], at| {
+                        let x = load(cx, 0, at);
+                        let d = cx.b.let_(x - own.into());
+                        cx.b.set(sum, Expr::fma(d.into(), d.into(), sum.into()));
+                    });
+                    // One more row of as many elements as those before have each.
+                    cx.b.set(rows, Expr::Reg(rows) + 1.0.into());
+                    let share = cx.b.let_(Expr::from(1.0) / rows.into());
+                    let d = cx.b.let_(Expr::Reg(own) - mean.into());
+                    let step = cx.b.let_(Expr::Reg(d) * share.into());
+                    let between = Expr::Reg(d) * (Expr::Reg(d) - step.into());
+                    cx.b.set(squares, Expr::Reg(squares) + Expr::fma(between, width.clone(), within.into()));
+                    cx.b.set(mean, Expr::Reg(mean) + step.into());
                 });
                 [mean, squares]
             }
             Sums::Back => {
-                let mean = load(cx, 2, c);
+                let mean = load(cx, 2, std::slice::from_ref(&walk.c));
                 let mean = cx.b.let_(mean);
-                walk.sums(cx, &mut |cx, [all, along], at| {
-                    let dy = load(cx, 0, at);
-                    let dy = cx.b.let_(dy);
-                    let x = load(cx, 1, at);
-                    cx.b.set(all, Expr::Reg(all) + dy.into());
-                    cx.b.set(along, Expr::fma(x - mean.into(), dy.into(), along.into()));
-                })
+                let both = [zero(cx), zero(cx)];
+                walk.rows(cx, &mut |cx, row| {
+                    let of_row = walk.sums(cx, row, &mut |cx, [all, along], at| {
+                        let dy = load(cx, 0, at);
+                        let dy = cx.b.let_(dy);
+                        let x = load(cx, 1, at);
+                        cx.b.set(all, Expr::Reg(all) + dy.into());
+                        cx.b.set(along, Expr::fma(x - mean.into(), dy.into(), along.into()));
+                    });
+                    for (total, part) in both.iter().zip(of_row) {
+                        cx.b.set(*total, Expr::Reg(*total) + part.into());
+                    }
+                });
+                both
             }
         };
         for (m, value) in [first, second].into_iter().enumerate() {
@@ -222,7 +249,7 @@ impl BandSums {
     }
 }
 
-/// A way over the elements of a channel of a band.
+/// A way over the elements of a channel of a band, row by row: along the last axis of the grid.
 struct Walk<'w> {
     ty: &'w TensorTy,
     bands: Bands,
@@ -231,51 +258,61 @@ struct Walk<'w> {
 }
 
 impl Walk<'_> {
-    /// Sums of what `term` adds to the registers that it gets, for each element; some side by side.
+    /// Positions of a band on the first axis, and whether the last band of a sample has fewer.
+    fn cut(&self) -> (usize, bool) {
+        let rows = self.bands.rows.min(height(self.ty));
+        (rows, !height(self.ty).is_multiple_of(rows))
+    }
+
+    /// That position `p` of the first axis is one, if that is in doubt.
+    fn inside(&self, p: &Affine) -> Vec<Affine> {
+        if self.cut().1 { vec![(p * -1).offset(height(self.ty) as i64 - 1)] } else { Vec::new() }
+    }
+
+    /// Each row, by the index of its elements without that on the last axis.
+    fn rows(&self, cx: &mut LowerCx<'_>, body: &mut dyn FnMut(&mut LowerCx<'_>, &[Affine])) {
+        let grid = self.ty.grid_names().iter().map(ToString::to_string);
+        let mut axes: Vec<(String, usize)> = grid.zip(self.ty.grid_dims().iter().copied()).collect();
+        axes.first_mut().into_iter().for_each(|r| r.1 = self.cut().0);
+        axes.pop();
+        axes.insert(0, ("s".to_owned(), self.bands.samples));
+        serial(cx, &axes, |cx, v| {
+            let mut at = vec![&self.place.n + &v[0], self.c.clone()];
+            at.extend_from_slice(&v[1..]);
+            let mut conds = Vec::new();
+            if let Some(p) = at.get_mut(2) {
+                *p = &*p + &self.place.row;
+                conds = self.inside(p);
+            }
+            guard(cx, conds, |cx| body(cx, &at));
+        });
+    }
+
+    /// Sums of what `term` adds to the registers that it gets, for each element of a row; some side by side.
     fn sums<const N: usize>(
         &self,
         cx: &mut LowerCx<'_>,
+        row: &[Affine],
         term: &mut dyn FnMut(&mut LowerCx<'_>, [Reg; N], &[Affine]),
     ) -> [Reg; N] {
-        let height = height(self.ty);
-        let rows = self.bands.rows.min(height);
-        let grid = self.ty.grid_names().iter().map(ToString::to_string);
-        let mut axes: Vec<(String, usize)> = grid.zip(self.ty.grid_dims().iter().copied()).collect();
-        axes.first_mut().into_iter().for_each(|r| r.1 = rows);
-        let last = axes.pop();
-        let width = last.as_ref().map_or(1, |w| w.1);
+        // On a single axis it is the one that is cut.
+        let single = self.ty.rank() == 1;
+        let last = self.ty.grid_names().last().map(ToString::to_string);
+        let width = if single { self.cut().0 } else { self.ty.grid_dims().last().copied().unwrap_or(1) };
         let phases = PHASES.into_iter().find(|p| width.is_multiple_of(*p)).unwrap_or(1);
         let sums: Vec<[Reg; N]> = (0..phases).map(|_| [(); N].map(|()| cx.b.let_(0.0))).collect();
-        let outer: Vec<(String, usize)> =
-            std::iter::once(("s".to_owned(), self.bands.samples)).chain(axes).collect();
-        let inner: Vec<(String, usize)> = last.into_iter().map(|w| (w.0, w.1 / phases)).collect();
-        // What is below the output, where the last band has fewer rows.
-        let below = |at: &[Affine]| match at.get(2) {
-            Some(row) if !height.is_multiple_of(rows) => vec![(row * -1).offset(height as i64 - 1)],
-            Some(_) | None => Vec::new(),
-        };
-        serial(cx, &outer, |cx, v| {
-            let mut at = vec![&self.place.n + &v[0], self.c.clone()];
-            at.extend_from_slice(&v[1..]);
-            if let Some(row) = at.get_mut(2) {
-                *row = &*row + &self.place.row;
+        let turns: Vec<(String, usize)> = last.into_iter().map(|name| (name, width / phases)).collect();
+        serial(cx, &turns, |cx, w| {
+            for (phase, sums) in sums.iter().enumerate() {
+                let mut at = row.to_vec();
+                at.extend(w.first().map(|w| (w * phases as i64).offset(phase as i64)));
+                let mut conds = Vec::new();
+                if single {
+                    at[2] = &at[2] + &self.place.row;
+                    conds = self.inside(&at[2]);
+                }
+                guard(cx, conds, |cx| term(cx, *sums, &at));
             }
-            let conds = if inner.is_empty() || at.len() == 2 { Vec::new() } else { below(&at) };
-            guard(cx, conds, |cx| {
-                serial(cx, &inner, |cx, w| {
-                    for (phase, sums) in sums.iter().enumerate() {
-                        let mut at = at.clone();
-                        at.extend(w.first().map(|w| (w * phases as i64).offset(phase as i64)));
-                        // On a single axis it is the one that is cut.
-                        let single = at.len() == 3 && v.len() == 1;
-                        if single {
-                            at[2] = &at[2] + &self.place.row;
-                        }
-                        let conds = if single { below(&at) } else { Vec::new() };
-                        guard(cx, conds, |cx| term(cx, *sums, &at));
-                    }
-                });
-            });
         });
         let mut all = sums[0];
         for (i, total) in all.iter_mut().enumerate() {
