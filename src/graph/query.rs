@@ -93,10 +93,10 @@ impl Graph {
     pub fn stored(&self) -> Vec<bool> {
         let mut last: Vec<ValueId> = self.ids().collect();
         for id in self.ids() {
-            if let Some(root) = self.value(id).group {
-                if self.sums(id).is_none() {
-                    last[root.index()] = id;
-                }
+            if let Some(root) = self.value(id).group
+                && self.sums(id).is_none()
+            {
+                last[root.index()] = id;
             }
         }
         let root = |id: ValueId| self.value(id).group.unwrap_or(id);
