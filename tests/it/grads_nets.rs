@@ -237,9 +237,10 @@ fn examples_have_their_gradients() {
             "vgg",
         ];
         let text = if large.iter().any(|l| file.starts_with(l)) { narrow(&text) } else { text };
-        // Normalisation by a batch needs more than one element a channel, or slopes are too steep to measure.
+        // Normalisation by a batch needs more than a few elements a channel, or slopes are too steep to measure, and what rounding
+        // leaves of two numbers that are nearly equal is most of the gradient.
         let size = |k: &'static str, v: &'static str| match file.as_str() {
-            "resnet50.cnn" | "mobilenet_v1.cnn" if k == "S" => (k, "64"),
+            "densenet121.cnn" | "resnet50.cnn" | "mobilenet_v1.cnn" if k == "S" => (k, "64"),
             _ => (k, v),
         };
         let batch = if file == "patches.cnn" { 9 } else { 2 };
