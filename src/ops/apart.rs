@@ -8,7 +8,6 @@ use std::sync::Arc;
 use super::Op;
 use super::arrange::{Arrange, Pick};
 use super::pool::{Over, Pool, PoolKind};
-use super::role::{Linear, Role};
 use crate::tensor::layout::BLOCK;
 use crate::tensor::ty::TensorTy;
 
@@ -20,8 +19,8 @@ pub struct Said {
     pub pool: Pool,
 }
 
-/// `pool` on the result of `host`, an operation on `operands`. `None` where windows overlap, leave channels out or are no whole blocks, or the order of the
-/// channels of `host` is not only that of its weights.
+/// `pool` on the result of `host`, an operation on `operands`. `None` where windows overlap, leave channels out or are no whole blocks, or
+/// the order of the channels of `host` is not only that of its weights.
 pub fn of(host: &Op, operands: &[&TensorTy], out: &TensorTy, pool: &Op) -> Option<Said> {
     let Op::Pool(pool) = pool else { return None };
     let Over::Channels { size, stride, dilation: 1 } = pool.over else { return None };
@@ -30,27 +29,19 @@ pub fn of(host: &Op, operands: &[&TensorTy], out: &TensorTy, pool: &Op) -> Optio
     if !ordered || size < 2 || stride != size || !out.c().is_multiple_of(size.saturating_mul(BLOCK)) {
         return None;
     }
-    let free = match host {
-        Op::Conv(conv) => conv.geometry.is_plain(),
-        _ => false,
-    };
-    let Role::Linear(linear) = host.rules().role() else { return None };
-    let Linear { weight, channel, bias, .. } = *linear;
-    if !free || channel.outer.is_some() {
+    let Op::Conv(conv) = host else { return None };
+    if !conv.geometry.is_plain() {
         return None;
     }
     let windows = out.c() / size;
     let table: Arc<Vec<usize>> = Arc::new((0..out.c()).map(|o| o % windows * size + o / windows).collect());
-    let order = |operand: usize, by: usize| {
-        let ty = operands.get(operand)?;
-        let pick = |d| if d == by { Pick::Table { dim: d, table: table.clone() } } else { Pick::same(d) };
+    // Output channels are the first dimension of the weight, and the only one of the bias.
+    let order = |(operand, ty): (usize, &&TensorTy)| {
+        let pick = |d| if d == 0 { Pick::Table { dim: d, table: table.clone() } } else { Pick::same(d) };
         let to = ty.names().iter().cloned().zip(ty.dims().iter().copied()).collect();
-        Some((operand, Arrange { to, from: (0..ty.dims().len()).map(pick).collect() }))
+        (operand, Arrange { to, from: (0..ty.dims().len()).map(pick).collect() })
     };
-    let mut orders = vec![order(weight, channel.dim)?];
-    if let Some(bias) = bias {
-        orders.push(order(bias, 0)?);
-    }
+    let orders = operands.iter().enumerate().skip(1).map(order).collect();
     let over = Over::Channels { size, stride: 1, dilation: windows };
     Some(Said { orders, pool: Pool { over, ..pool.clone() } })
 }

@@ -58,6 +58,26 @@ impl Bands {
         (0..ty.n() / self.samples * self.per_sample(ty)).map(of).collect()
     }
 
+    /// Independent loops over the bands of an activation; `body` gets the place of each, with all channels, and its number in its sample.
+    pub(super) fn each(
+        &self,
+        cx: &mut LowerCx<'_>,
+        ty: &TensorTy,
+        body: impl FnOnce(&mut LowerCx<'_>, &Place, &Affine),
+    ) {
+        let groups = [("n", ty.n() / self.samples), ("band", self.per_sample(ty))];
+        cx.nested(LoopKind::Free, &groups, |cx, v| {
+            let (n, band) = (Affine::from(v[0]), Affine::from(v[1]));
+            let place = Place {
+                band: &(&n * groups[1].1 as i64) + &band,
+                n: &n * self.samples as i64,
+                row: &band * self.rows as i64,
+                channels: (Affine::k(0), ty.c()),
+            };
+            body(cx, &place, &band);
+        });
+    }
+
     /// Whether bands cover the activation.
     fn fits(&self, ty: &TensorTy) -> bool {
         let whole = self.samples > 0 && self.rows > 0 && ty.n().is_multiple_of(self.samples);
@@ -103,8 +123,8 @@ pub(super) struct Place {
 /// What of the nearer caches a band of a convolution by definition may fill, and its weight, in bytes.
 const NEAR: usize = 400_000;
 
-/// Most elements of a channel of such a band, for rounding, and fewest, unless it has all rows: loops and sums of less are not worth
-/// beginning.
+/// Most elements of a channel of such a band, for rounding, as a single axis is one row; and fewest, unless it has all rows: loops and sums
+/// of less are not worth beginning.
 const ELEMENTS_MAX: usize = 1 << 13;
 const ELEMENTS_MIN: usize = 64;
 
@@ -384,16 +404,8 @@ impl OpRules for BandSums {
 
     fn lower(&self, cx: &mut LowerCx<'_>) {
         let ty = cx.input(0).clone();
-        let groups = [("n", ty.n() / self.bands.samples), ("band", self.bands.per_sample(&ty))];
-        cx.nested(LoopKind::Free, &groups, |cx, v| {
-            let (n, band) = (Affine::from(v[0]), Affine::from(v[1]));
-            let place = Place {
-                band: &(&n * groups[1].1 as i64) + &band,
-                n: &n * self.bands.samples as i64,
-                row: &band * self.bands.rows as i64,
-                channels: (Affine::k(0), ty.c()),
-            };
-            self.write(cx, &ty, &place, &|cx, i, at| cx.load(i, at), &|cx, at, value| cx.store(at, value));
+        self.bands.each(cx, &ty, |cx, place, _| {
+            self.write(cx, &ty, place, &|cx, i, at| cx.load(i, at), &|cx, at, value| cx.store(at, value));
         });
     }
 
@@ -446,4 +458,35 @@ fn by_definition(geometry: &Geometry, x: &TensorTy, out: &TensorTy, step: usize)
     let fits = geometry.is_plain() && out.rank() > 0 && by_phases(geometry);
     let weight = bytes(&[x.c(), out.c(), geometry.taps()]) <= NEAR;
     (fits && weight && large).then_some(Bands { samples: 1, rows })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::loops::interp::run_all;
+    use crate::tensor::layout::Layout;
+
+    #[test]
+    fn a_row_far_from_the_others_does_not_drown_them() {
+        for (grid, rows) in [(vec![("t", 4096)], 2048), (vec![("h", 220), ("w", 20)], 55)] {
+            let x = act(1, 1, &grid);
+            let op = BandSums { bands: Bands { samples: 1, rows }, sums: Sums::Moments };
+            let out = op.infer(&[&x]).unwrap_or_else(|e| panic!("{}", e.message)).ty;
+            let (from, to) = (Layout::canonical(x.dims().len()), Layout::canonical(3));
+            let mut cx = LowerCx::new("moments", &[(&x, &from)], &[], (&out, &to), Vec::new());
+            op.lower(&mut cx);
+            // Numbers about 100 that differ by 0.1; only the first of each band's first row, or that row, lies elsewhere.
+            let apart = if grid.len() == 1 { 1 } else { 20 };
+            let band = rows * grid.get(1).map_or(1, |w| w.1);
+            let value = |i: usize| if i % band < apart { 1e3 } else { 100.0 + (i * 37 % 101) as f32 * 1e-3 };
+            let data: Vec<f32> = (0..x.len()).map(value).collect();
+            let mut bufs = vec![data.clone(), vec![0.0; out.len()]];
+            run_all(&cx.finish(), &mut bufs, true).unwrap_or_else(|e| panic!("{e}"));
+            let wide = data.iter().map(|v| f64::from(*v)).collect();
+            let wanted = op.reference(&[&Array { dims: x.dims().to_vec(), data: wide }], &out);
+            for (found, wanted) in bufs[1].iter().zip(&wanted.data) {
+                assert!((f64::from(*found) / wanted - 1.0).abs() < 1e-5, "{found} instead of {wanted}");
+            }
+        }
+    }
 }

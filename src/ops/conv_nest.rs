@@ -4,7 +4,7 @@
 //! product in the order taps, then input channels; the bias is added where the sum is stored. Padding is read from the
 //! input's zero halo, so that no window is a special case.
 
-use super::bands::{Bands, Place};
+use super::bands::Bands;
 use super::channel_loops::{Section, sections};
 use super::conv::Conv;
 use super::gather::Gathering;
@@ -112,16 +112,12 @@ pub(super) fn lower(cx: &mut LowerCx<'_>, conv: &Conv, windows: &[Window]) {
 /// The nests of `conv`, which is plain, a band at a time: its outputs, then sums over them.
 fn by_bands(cx: &mut LowerCx<'_>, conv: &Conv, windows: &[Window], bands: Bands) {
     let out = cx.out().clone();
-    let per_sample = bands.per_sample(&out);
-    cx.nested(LoopKind::Free, &[("n", out.n()), ("band", per_sample)], |cx, v| {
-        let (n, band) = (Affine::from(v[0]), Affine::from(v[1]));
-        let row = &band * bands.rows as i64;
+    bands.each(cx, &out, |cx, place, _| {
         let whole = Positions { first: vec![0; windows.len()], step: vec![1; windows.len()] };
         for section in sections(&conv.geometry.links, cx.input(0).c(), conv.channels, false) {
-            nest(cx, conv, windows, &section, &whole, Some((&n, &row, bands.rows)));
+            nest(cx, conv, windows, &section, &whole, Some((&place.n, &place.row, bands.rows)));
         }
-        let band = &(&n * per_sample as i64) + &band;
-        cx.sum_band(&Place { band, n, row, channels: (Affine::k(0), conv.channels) });
+        cx.sum_band(place);
     });
 }
 

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use super::bands::{Bands, Place};
+use super::bands::Bands;
 use super::channel_loops::{Channel, Section, listed, sections};
 use super::conv_nest::{guard, serial, set, stored};
 use super::geometry::{Geometry, Share};
@@ -162,9 +162,7 @@ pub(super) fn lower(cx: &mut LowerCx<'_>, op: &Unconv, windows: &[Window]) {
 /// The nests of `op`, which is plain, a band at a time: the phases of its outputs, as many rows of each, then sums over them.
 fn by_bands(cx: &mut LowerCx<'_>, op: &Unconv, windows: &[Window], bands: Bands) {
     let out = cx.out().clone();
-    let per_sample = bands.per_sample(&out);
-    cx.nested(LoopKind::Free, &[("n", out.n()), ("band", per_sample)], |cx, v| {
-        let (n, band) = (Affine::from(v[0]), Affine::from(v[1]));
+    bands.each(cx, &out, |cx, place, band| {
         let rows = windows.first().map_or(1, |w| bands.rows / w.stride);
         let mut combined = vec![Vec::new()];
         for w in windows {
@@ -172,11 +170,10 @@ fn by_bands(cx: &mut LowerCx<'_>, op: &Unconv, windows: &[Window], bands: Bands)
         }
         for section in sections(&op.geometry.links, op.channels, cx.input(0).c(), true) {
             for phase in &combined {
-                one_phase(cx, op, windows, &section, phase, Some((&n, &(&band * rows as i64), rows)));
+                one_phase(cx, op, windows, &section, phase, Some((&place.n, &(band * rows as i64), rows)));
             }
         }
-        let (row, band) = (&band * bands.rows as i64, &(&n * per_sample as i64) + &band);
-        cx.sum_band(&Place { band, n, row, channels: (Affine::k(0), op.channels) });
+        cx.sum_band(place);
     });
 }
 

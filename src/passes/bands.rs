@@ -22,6 +22,7 @@ struct Wanted {
 struct Served {
     what: What,
     of: ValueId,
+    bands: Bands,
     other: Option<ValueId>,
 }
 
@@ -73,8 +74,8 @@ fn plan(
         && graph.uses(var) == [id, mean]
     {
         wanted.insert(id, Wanted { sums: BandSums { bands, sums: Sums::Moments }, others: Vec::new() });
-        served.insert(mean, Served { what: What::Mean, of: id, other: None });
-        served.insert(var, Served { what: What::Var, of: id, other: Some(mean) });
+        served.insert(mean, Served { what: What::Mean, of: id, bands, other: None });
+        served.insert(var, Served { what: What::Var, of: id, bands, other: Some(mean) });
     } else if let Some(along) = along
         && let [x, dy, mean, var] = *graph.uses(along)
         && dy == id
@@ -83,7 +84,7 @@ fn plan(
         && let Some(Whole::All(what)) = which(along)
     {
         wanted.insert(id, Wanted { sums: BandSums { bands, sums: Sums::Back }, others: vec![x, mean] });
-        served.insert(along, Served { what, of: id, other: Some(var) });
+        served.insert(along, Served { what, of: id, bands, other: Some(var) });
         let per_sample = users[id.index()].iter().filter(|u| which(**u) == Some(Whole::PerSample));
         let all = per_sample
             .flat_map(|u| users[u.index()].iter().map(|v| (*v, *u)))
@@ -91,7 +92,7 @@ fn plan(
         for (sum, from) in all {
             let Def::Op { op, .. } = &graph.value(sum).def else { continue };
             if whole(op, &graph.value(from).ty) == Some(Whole::All(What::Sum)) {
-                served.insert(sum, Served { what: What::Sum, of: id, other: None });
+                served.insert(sum, Served { what: What::Sum, of: id, bands, other: None });
             }
         }
     }
@@ -120,11 +121,7 @@ fn sums(rewrite: &mut Rewrite<'_>, id: ValueId, wanted: &Wanted) -> Result<Value
 
 fn fold(rewrite: &mut Rewrite<'_>, id: ValueId, served: &Served, sums: ValueId) -> Result<ValueId, OpError> {
     let old = &rewrite.old.graph;
-    let (name, ty) = (old.value(id).name.clone(), old.value(served.of).ty.clone());
-    let counts = match &rewrite.new.graph.value(sums).def {
-        Def::Op { op: crate::ops::Op::BandSums(of), .. } => of.bands.counts(&ty),
-        _ => Vec::new(),
-    };
+    let (name, counts) = (old.value(id).name.clone(), served.bands.counts(&old.value(served.of).ty));
     let other = served.other.map(|o| rewrite.of(o));
     let operands: Vec<ValueId> = std::iter::once(sums).chain(other).collect();
     let origin = rewrite.old.origin[id.index()];
