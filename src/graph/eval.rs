@@ -64,12 +64,19 @@ pub fn outputs(graph: &Graph, given: &dyn Given) -> Vec<Array> {
 
 /// What updated weights have after the run, in the order of the updates.
 pub fn updates(graph: &Graph, given: &dyn Given) -> Vec<(ValueId, Array)> {
-    let mut found = Vec::new();
+    let commit = graph.commit.map(|port| graph.outputs[port].value);
+    let (mut found, mut holds) = (Vec::new(), true);
     evaluate(graph, given, |id, array| {
         for u in graph.updates.iter().filter(|u| u.value == id) {
             found.push((u.param, array.clone()));
         }
+        if commit == Some(id) {
+            holds = array.data[0] > 0.0;
+        }
     });
+    if !holds {
+        found = graph.updates.iter().map(|u| (u.param, given.param(u.param, &graph.value(u.param).ty))).collect();
+    }
     let place = |param: ValueId| graph.updates.iter().position(|u| u.param == param);
     found.sort_by_key(|(param, _)| place(*param));
     found

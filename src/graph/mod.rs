@@ -7,10 +7,11 @@
 //! `outputs` are the values that a run hands out. Batch is dimension `n` of every activation, fixed.
 //!
 //! `updates` say what a run leaves behind: after it the weight `param` has the elements of `value`. Every operation of the run
-//! reads the old ones, wherever it stands. A graph with updates is a training step; one without never changes its weights.
+//! reads the old ones, wherever it stands. A graph with updates is a training step; one without never changes its weights. Where
+//! `commit` names an output, the weights change only if its number is more than 0, which is known when the run is over.
 //!
-//! `group` and `layout` are written by passes and absent in a fresh graph: a value with `group = Some(r)` is not stored in
-//! memory but applied where root `r`'s group stores; the group's last member is what memory holds.
+//! `group` and `layout` are written by passes and absent in a fresh graph: a value with `group = Some(r)` is applied where root
+//! `r`'s group stores. Memory holds the group's last member, and whatever else of it others need.
 
 pub mod build;
 pub mod dot;
@@ -53,6 +54,8 @@ pub struct Graph {
     pub outputs: Vec<Port>,
     /// Weights that a run changes, each once.
     pub updates: Vec<Update>,
+    /// The output whose one number says whether the updates hold: where it is more than 0. Without one they always do.
+    pub commit: Option<usize>,
 }
 
 /// After a run the weight `param` has the elements of `value`.

@@ -157,6 +157,7 @@ impl Parser {
                     let update = Update { param: self.value()?, value: self.value()? };
                     self.graph.updates.push(update);
                 }
+                "commit" => self.graph.commit = Some(self.size()?),
                 _ => self.definition(&word)?,
             }
         }

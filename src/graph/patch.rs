@@ -40,6 +40,7 @@ impl<'a> Rewrite<'a> {
             inputs: old.graph.inputs.clone(),
             outputs: old.graph.outputs.clone(),
             updates: old.graph.updates.clone(),
+            commit: old.graph.commit,
         };
         Self { old, new: Work { graph, origin: Vec::new() }, map: vec![None; old.graph.values.len()] }
     }

@@ -10,6 +10,7 @@
 //! in "image" v0 [0, 1, 2, 3]
 //! out "out" v4 [0, 1, 2, 3]
 //! update v1 v9
+//! commit 0
 //! ```
 
 use std::fmt::Write;
@@ -43,6 +44,9 @@ fn render(graph: &Graph, shown: usize) -> String {
     graph.outputs.iter().for_each(|p| port(&mut out, "out", p));
     for u in &graph.updates {
         let _ = writeln!(out, "update {} {}", u.param, u.value);
+    }
+    if let Some(port) = graph.commit {
+        let _ = writeln!(out, "commit {port}");
     }
     out
 }

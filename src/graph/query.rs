@@ -32,7 +32,7 @@ impl Graph {
         groups
     }
 
-    /// The last member of `root`'s group but sums over bands: the one that memory holds.
+    /// The last member of `root`'s group but sums over bands: the one that its operation's own stores hold.
     pub fn last_of(&self, root: ValueId) -> ValueId {
         let chained = |id: &ValueId| self.value(*id).group == Some(root) && self.sums(*id).is_none();
         self.ids().rev().find(chained).unwrap_or(root)
@@ -89,18 +89,33 @@ impl Graph {
             })
     }
 
-    /// For each value, whether memory holds it: it is the last of its group, or sums over bands of that.
+    /// For each value, whether memory holds it: it is the last of its group, or sums over bands of that, or leaves the run, or somebody
+    /// outside of its group uses it.
     pub fn stored(&self) -> Vec<bool> {
         let mut last: Vec<ValueId> = self.ids().collect();
+        let mut needed = vec![false; self.values.len()];
+        let root = |id: ValueId| self.value(id).group.unwrap_or(id);
         for id in self.ids() {
             if let Some(root) = self.value(id).group
                 && self.sums(id).is_none()
             {
                 last[root.index()] = id;
             }
+            for used in self.uses(id) {
+                needed[used.index()] |= root(*used) != root(id);
+            }
         }
-        let root = |id: ValueId| self.value(id).group.unwrap_or(id);
-        self.ids().map(|id| last.get(root(id).index()) == Some(&id) || self.sums(id).is_some()).collect()
+        self.outputs.iter().for_each(|p| needed[p.value.index()] = true);
+        self.updates.iter().for_each(|u| needed[u.value.index()] = true);
+        let held = |id: &ValueId| {
+            needed[id.index()] || last[root(*id).index()] == *id || self.sums(*id).is_some()
+        };
+        self.ids().map(|id| held(&id)).collect()
+    }
+
+    /// Whether values of the middle of `root`'s group may be stored as well: those of weights may, whose updates wait for the run's end.
+    pub fn keeps(&self, root: ValueId) -> bool {
+        self.commit.is_some() && !self.value(root).ty.is_activation()
     }
 
     /// For each value, who uses it: one entry per operand, in order.

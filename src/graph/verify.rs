@@ -8,11 +8,14 @@
 //! 4. A group is a chain: the root is an operation in no group; every member is elementwise and of the type of the one before it, or the
 //!    group's only pool, whose members the root hands over by windows; it uses the
 //!    member before it and no other member; all but the last are used by the next member only and are no output. Behind the last there
-//!    may be sums over bands of it that the root makes in passing; whoever else uses it stands behind these.
+//!    may be sums over bands of it that the root makes in passing; whoever else uses it stands behind these. In a graph whose updates
+//!    wait for the run's end, the members of a group of weights use any members before them, at least one, and any may be used elsewhere,
+//!    behind the group's end, or be an update.
 //! 5. Either no value has a layout or every value that memory holds has one, of its rank; inputs and outputs have the order
 //!    of their ports and no halo; what each operation wants of its operands and its group's result is there.
 //! 6. An update is of a weight, by a value of its type, and no weight is updated twice. With layouts, the value is made by an
 //!    operation in the weight's own layout, is no output, and updates nothing else: it can be stored where the weight lies.
+//! 7. What the updates wait for is an output of one number.
 //!
 //! The number of an operation's operands is taken on trust: shape rules index their inputs.
 
@@ -152,6 +155,14 @@ fn group(graph: &Graph, id: ValueId) -> Check {
         ensure(same, id, || format!("is not of the type of {before}, the member before it"))?;
     }
     let uses = graph.uses(id);
+    if graph.keeps(root) {
+        ensure(uses.iter().any(|u| members.contains(u)), id, || "uses no member of its group".into())?;
+        let outside = |u: &ValueId| graph.uses(*u).contains(&before) && !members.contains(u);
+        let early = graph.ids().find(|u| outside(u) && *u < graph.end_of(root));
+        ensure(early.is_none(), before, || "is used before its group's end, with which it is stored".into())?;
+        let output = graph.outputs.iter().any(|p| p.value == before);
+        return ensure(!output, before, || "is in the middle of a group, but an output".into());
+    }
     ensure(uses.contains(&before), id, || format!("does not use {before}, the member before it"))?;
     let strange = uses.iter().find(|u| **u != before && members.contains(u));
     ensure(strange.is_none(), id, || "uses a member of its group that is not the one before it".into())?;
@@ -182,6 +193,12 @@ fn layouts(graph: &Graph) -> Check {
 
 fn updates(graph: &Graph) -> Check {
     let laid_out = graph.values.iter().any(|v| v.layout.is_some());
+    let stored = graph.stored();
+    if let Some(port) = graph.commit {
+        let number = graph.outputs.get(port).filter(|p| graph.value(p.value).ty.dims().is_empty());
+        let message = || Broken { value: None, message: format!("updates wait for output {port}, which is no number") };
+        number.ok_or_else(message)?;
+    }
     for (i, u) in graph.updates.iter().enumerate() {
         let exists = u.param.index() < graph.values.len() && u.value.index() < graph.values.len();
         ensure(exists, u.param, || "an update names no value".into())?;
@@ -197,9 +214,7 @@ fn updates(graph: &Graph) -> Check {
                 || graph.outputs.iter().any(|p| p.value == u.value);
             ensure(!shared, u.value, || "is an update, and another update or an output too".into())?;
             ensure(matches!(value.def, Def::Op { .. }), u.value, || "is an update, but no operation".into())?;
-            ensure(graph.last_of(value.group.unwrap_or(u.value)) == u.value, u.value, || {
-                "is an update, but not stored".into()
-            })?;
+            ensure(stored[u.value.index()], u.value, || "is an update, but not stored".into())?;
             ensure(param.layout == value.layout, u.value, || {
                 format!("updates {} in another layout than it has", u.param)
             })?;

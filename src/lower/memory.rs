@@ -2,7 +2,9 @@
 //! store of weights, filled at load time and read by every run, and the arena of a run.
 //!
 //! Inputs and outputs lie in the caller's buffers. What updates a weight is stored where the weight lies: the pass `update` has
-//! seen to it that nobody reads the old elements afterwards. Weights, constants and what runs read of the values computed from them live
+//! seen to it that nobody reads the old elements afterwards. Where updates wait for the end of the run, the weights that it updates lie
+//! at the beginning of the store, one behind another, and their new elements behind them in the same order; if the updates hold, the
+//! two change their parts in the next run. Weights, constants and what runs read of the values computed from them live
 //! in the store for good; what only other load steps read is given up after them. A value computed by a run lives in the arena from
 //! the step that stores it to the last that reads it. A step that touches a dying operand only where it stores takes over its
 //! buffer.
@@ -21,6 +23,8 @@ pub enum Place {
     Output(usize),
     /// The store of weights, from this element on.
     Store(usize),
+    /// In the store, beside the weight that begins at this element, whose new elements they are.
+    Next(usize),
     /// The arena of a run, from this element on.
     Arena(usize),
     /// Nowhere: it is fused, or nothing reads it.
@@ -34,6 +38,8 @@ pub struct Memory {
     pub places: Vec<Place>,
     /// The store of weights.
     pub store: Plan,
+    /// Elements of the weights that lie twice in the store, at its beginning.
+    pub twin: usize,
     /// The arena.
     pub arena: Plan,
     /// For each step where its own buffers lie, in the arena or, at load time, in the store.
@@ -47,6 +53,11 @@ impl Memory {
     pub fn bufs(&self, number: usize, step: &Step) -> Vec<Place> {
         let values = step.reads.iter().copied().chain(step.stores()).map(|v| self.places[v.index()]);
         values.chain(self.scratch[number].iter().copied()).collect()
+    }
+
+    /// The element at which a weight begins that [`Place::Store`] or, if it is not `turned`, [`Place::Next`] places at `at`.
+    pub fn in_store(&self, at: usize, turned: bool) -> usize {
+        if turned && at < self.twin { at + self.twin } else { at }
     }
 }
 
@@ -75,7 +86,11 @@ pub fn memory(graph: &Graph, steps: &[Step], nests: &[&Nest], threads: usize) ->
     };
     let store = Lives::of(graph, steps, true, &sizes);
     let arena = Lives::of(graph, steps, false, &sizes);
-    let (store_plan, arena_plan) = (plan::plan(&store.blocks), plan::plan(&arena.blocks));
+    let (mut store_plan, arena_plan) = (plan::plan(&store.blocks), plan::plan(&arena.blocks));
+    let twin = twins(graph, &mut places);
+    store_plan.offsets.iter_mut().for_each(|at| *at += 2 * twin * ELEMENT);
+    store_plan.size += 2 * twin * ELEMENT;
+    store_plan.lower_bound += 2 * twin * ELEMENT;
     for (value, block) in &store.held {
         places[value.index()] = Place::Store(store_plan.offsets[*block] / ELEMENT);
     }
@@ -83,7 +98,10 @@ pub fn memory(graph: &Graph, steps: &[Step], nests: &[&Nest], threads: usize) ->
         places[value.index()] = Place::Arena(arena_plan.offsets[*block] / ELEMENT);
     }
     for u in &graph.updates {
-        places[u.value.index()] = places[u.param.index()];
+        places[u.value.index()] = match places[u.param.index()] {
+            Place::Store(at) if graph.commit.is_some() => Place::Next(at),
+            place => place,
+        };
     }
     let mut scratch = vec![Vec::new(); steps.len()];
     for (step, block) in &store.scratch {
@@ -92,7 +110,23 @@ pub fn memory(graph: &Graph, steps: &[Step], nests: &[&Nest], threads: usize) ->
     for (step, block) in &arena.scratch {
         scratch[*step].push(Place::Arena(arena_plan.offsets[*block] / ELEMENT));
     }
-    Memory { places, store: store_plan, arena: arena_plan, scratch, threads }
+    Memory { places, store: store_plan, twin, arena: arena_plan, scratch, threads }
+}
+
+/// Finds places for the weights that lie twice; how many elements they have together.
+fn twins(graph: &Graph, places: &mut [Place]) -> usize {
+    let mut at = 0;
+    for u in graph.updates.iter().filter(|_| graph.commit.is_some()) {
+        places[u.param.index()] = Place::Store(at);
+        at += (len(graph, u.param) * ELEMENT).next_multiple_of(plan::ALIGN) / ELEMENT;
+    }
+    at
+}
+
+/// Elements of a value in memory.
+fn len(graph: &Graph, id: ValueId) -> usize {
+    let value = graph.value(id);
+    value.layout.as_ref().map_or(0, |l| l.place(&value.ty).len)
 }
 
 /// Blocks of one of the two memories, and which value lies in which.
@@ -109,9 +143,13 @@ impl Lives {
         let mut lives = Self::default();
         let end = steps.len();
         if at_load {
-            for id in
-                graph.ids().filter(|id| matches!(graph.value(*id).def, Def::Param { .. } | Def::Const(_)))
-            {
+            let twice = |id: &ValueId| graph.commit.is_some() && graph.updates.iter().any(|u| u.param == *id);
+            let held = |id: &ValueId| match graph.value(*id).def {
+                Def::Param { .. } => !twice(id),
+                Def::Const(_) => true,
+                Def::Input(_) | Def::Op { .. } => false,
+            };
+            for id in graph.ids().filter(held) {
                 lives.add(graph, id, 0, end);
             }
         }
@@ -135,10 +173,8 @@ impl Lives {
     }
 
     fn add(&mut self, graph: &Graph, id: ValueId, first: usize, last: usize) {
-        let value = graph.value(id);
-        let len = value.layout.as_ref().map_or(0, |l| l.place(&value.ty).len);
         self.held.push((id, self.blocks.len()));
-        self.blocks.push(Block { size: len * ELEMENT, first, last });
+        self.blocks.push(Block { size: len(graph, id) * ELEMENT, first, last });
     }
 
     /// The block of an operand that nobody reads after this step and that the result may take over.

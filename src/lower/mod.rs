@@ -9,7 +9,7 @@ pub mod plan;
 
 use crate::graph::{Def, Graph, ValueId};
 use crate::loops::{Buf, Nest};
-use crate::ops::lower::{Follower, LowerCx};
+use crate::ops::lower::{Follower, LowerCx, Taken};
 use crate::ops::role::Role;
 use crate::tensor::layout::Layout;
 use crate::tensor::ty::TensorTy;
@@ -19,10 +19,10 @@ use crate::tensor::ty::TensorTy;
 pub struct Step {
     /// The operation that it computes; others of its group follow.
     pub root: ValueId,
-    /// The value that it stores.
+    /// The value that it stores, the last of its group.
     pub value: ValueId,
-    /// Sums over bands of that value, which it stores too.
-    pub sums: Option<ValueId>,
+    /// What else of its group it stores: values in the middle that others need, and sums over bands of `value`.
+    pub also: Vec<ValueId>,
     /// The values whose buffers it reads, in the order of the nest's buffers; then come those of what it stores, and its own.
     pub reads: Vec<ValueId>,
     /// Whether it runs when weights are loaded instead of at each run.
@@ -37,7 +37,7 @@ pub struct Step {
 impl Step {
     /// What it stores: `value` first.
     pub fn stores(&self) -> impl Iterator<Item = ValueId> {
-        std::iter::once(self.value).chain(self.sums)
+        std::iter::once(self.value).chain(self.also.iter().copied())
     }
 
     /// How many buffers of the nest are those of values.
@@ -66,7 +66,7 @@ impl std::error::Error for LowerError {}
 /// # Errors
 /// [`LowerError`] when a stored value has no layout.
 pub fn lower(graph: &Graph) -> Result<Vec<Step>, LowerError> {
-    let at_load = graph.at_load();
+    let (at_load, stored) = (graph.at_load(), graph.stored());
     let mut members = graph.groups();
     let mut groups: Vec<(ValueId, Vec<ValueId>)> = graph
         .ids()
@@ -75,32 +75,37 @@ pub fn lower(graph: &Graph) -> Result<Vec<Step>, LowerError> {
         .collect();
     // A group runs where its last member stands: all that its followers read was stored before.
     groups.sort_by_key(|(_, members)| members.last().copied());
-    groups.iter().map(|(root, members)| step(graph, *root, members, at_load[root.index()])).collect()
+    groups.iter().map(|(root, members)| step(graph, *root, members, (&stored, at_load[root.index()]))).collect()
 }
 
-fn step(graph: &Graph, root: ValueId, members: &[ValueId], at_load: bool) -> Result<Step, LowerError> {
+fn step(
+    graph: &Graph,
+    root: ValueId,
+    members: &[ValueId],
+    (stored, at_load): (&[bool], bool),
+) -> Result<Step, LowerError> {
     let value = graph.last_of(root);
     let mut sums = None;
     let mut reads = graph.uses(root).to_vec();
     let inputs = reads.len();
     let mut followers = Vec::new();
     let mut gathering = None;
-    for pair in members.windows(2) {
-        let (before, id) = (pair[0], pair[1]);
+    for (n, id) in members.iter().copied().enumerate().skip(1) {
         let operands = graph.uses(id).iter().map(|used| {
-            if *used == before {
-                return None;
+            if let Some(member) = members[..n].iter().position(|m| m == used) {
+                return Taken::Member(member);
             }
             let extra = reads[inputs..].iter().position(|r| r == used);
-            Some(extra.unwrap_or_else(|| {
+            Taken::Extra(extra.unwrap_or_else(|| {
                 reads.push(*used);
                 reads.len() - 1 - inputs
             }))
         });
-        let operands: Vec<Option<usize>> = operands.collect();
+        let operands: Vec<Taken> = operands.collect();
         let Def::Op { op, .. } = &graph.value(id).def else { continue };
         if let Role::Bands(of) = op.rules().role() {
-            sums = Some((id, of, operands.into_iter().flatten().collect()));
+            let extra = |o| if let Taken::Extra(extra) = o { Some(extra) } else { None };
+            sums = Some((id, of, operands.into_iter().filter_map(extra).collect()));
             continue;
         }
         if let Some(scalar) = op.rules().scalar() {
@@ -117,6 +122,15 @@ fn step(graph: &Graph, root: ValueId, members: &[ValueId], at_load: bool) -> Res
     let out = place(&value)?;
     let (direct, extras) = operands.split_at(inputs);
     let mut cx = LowerCx::new(&graph.value(root).name, direct, extras, out, followers);
+    let kept: Vec<(usize, ValueId)> = members
+        .iter()
+        .copied()
+        .enumerate()
+        .filter(|(_, m)| stored[m.index()] && *m != value && sums.as_ref().is_none_or(|s| s.0 != *m))
+        .collect();
+    for (member, id) in &kept {
+        cx = cx.keeping(*member, place(id)?);
+    }
     if let Some((of, before)) = gathering {
         cx = cx.gathering(&graph.value(root).ty, of, before);
     }
@@ -129,9 +143,13 @@ fn step(graph: &Graph, root: ValueId, members: &[ValueId], at_load: bool) -> Res
         elementwise = op.rules().scalar().is_some();
     }
     halo::clear(&mut cx.b, Buf(reads.len() as u32), out.0, out.1);
+    for (i, (_, id)) in kept.iter().enumerate() {
+        let (ty, layout) = place(id)?;
+        halo::clear(&mut cx.b, Buf((reads.len() + 1 + i) as u32), ty, layout);
+    }
     let in_place = in_place(&reads, &operands, out, if elementwise { 0 } else { inputs });
-    let sums = sums.map(|(id, ..)| id);
-    Ok(Step { root, value, sums, reads, at_load, in_place, nest: cx.finish() })
+    let also = kept.into_iter().map(|(_, id)| id).chain(sums.map(|(id, ..)| id)).collect();
+    Ok(Step { root, value, also, reads, at_load, in_place, nest: cx.finish() })
 }
 
 /// Which reads, from `first` on, lie exactly as the result does; one that is also read before `first` does not count.

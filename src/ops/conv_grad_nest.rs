@@ -369,7 +369,7 @@ impl Part<'_> {
 }
 
 /// The extents of a chunk of positions: whole axes from the last on, and of the next a divisor, at most `most` together.
-fn cut(extents: &[usize], most: usize) -> Vec<usize> {
+pub(super) fn cut(extents: &[usize], most: usize) -> Vec<usize> {
     let mut inner = vec![1; extents.len()];
     let mut left = most;
     for (size, extent) in inner.iter_mut().zip(extents).rev() {

@@ -10,6 +10,7 @@
 
 use super::args::{Attr, Attrs};
 use super::case::{Case, act, weight};
+use super::conv_grad_nest::cut;
 use super::conv_nest::serial;
 use super::dense::Dense;
 use super::lower::{LowerCx, ScalarFn, Want, Wants};
@@ -37,6 +38,9 @@ fn lanes(outputs: usize) -> Option<usize> {
 
 /// Most elements of a sample, and of all samples, whose partial sums are made at a time.
 const HELD: [usize; 2] = [64, 2048];
+
+/// Elements of the weight's gradient by rows that lie in the nearer caches until they are stored.
+const ROWS: usize = 1 << 15;
 
 /// `c * extents + …`: the number of an element of a sample.
 fn flat(dims: &[usize], at: &[Affine]) -> Affine {
@@ -126,6 +130,42 @@ fn by_lanes(cx: &mut LowerCx<'_>, lanes: usize) {
     });
 }
 
+/// The loops of the gradient by the weight, whose elements go on where they are stored: some rows at a time, so that each memory that is
+/// then read or written is gone over in order.
+fn by_rows(cx: &mut LowerCx<'_>) {
+    let (x, o) = (cx.input(0).clone(), cx.out().dims()[0]);
+    let held = cut(&x.dims()[1..], ROWS / o.max(1));
+    let names: Vec<&str> = x.names().iter().skip(1).map(|n| &**n).collect();
+    let groups: Vec<(&str, usize)> =
+        names.iter().zip(&x.dims()[1..]).zip(&held).map(|((n, all), held)| (*n, all / held)).collect();
+    let rows: Vec<(&str, usize)> = names.iter().copied().zip(held.iter().copied()).chain([("o", o)]).collect();
+    let near = cx.scratch("rows", &[&groups[..], &rows].concat());
+    cx.nested(LoopKind::Free, &groups, |cx, group| {
+        let group: Vec<Affine> = group.iter().map(|v| Affine::from(*v)).collect();
+        let first: Vec<Affine> = group.iter().zip(&held).map(|(g, held)| g * *held as i64).collect();
+        let place = |v: &[crate::loops::Var]| -> (Vec<Affine>, Vec<Affine>, Affine) {
+            let v: Vec<Affine> = v.iter().map(|v| Affine::from(*v)).collect();
+            let i = first.iter().zip(&v).map(|(first, v)| first + v).collect();
+            ([&group[..], &v].concat(), i, v[v.len() - 1].clone())
+        };
+        cx.nested(LoopKind::Free, &rows, |cx, v| {
+            let (held, i, o) = place(v);
+            let acc = cx.b.let_(0.0);
+            serial(cx, &[("n".to_owned(), x.n())], |cx, n| {
+                let dy = cx.load(1, &[n[0].clone(), o]);
+                let product = Expr::fma(dy, cx.load(0, &[n, &i].concat()), acc.into());
+                cx.b.set(acc, product);
+            });
+            cx.b.store(near, &held, acc);
+        });
+        cx.nested(LoopKind::Free, &rows, |cx, v| {
+            let (held, i, o) = place(v);
+            let value = cx.b.load(near, &held);
+            cx.store(&[o, flat(&x.dims()[1..], &i)], value);
+        });
+    });
+}
+
 impl OpRules for DenseGrad {
     fn kind(&self) -> &'static str {
         Self::KIND
@@ -204,6 +244,7 @@ impl OpRules for DenseGrad {
 
     fn lower(&self, cx: &mut LowerCx<'_>) {
         match self {
+            Self::Weight if cx.has_followers() => by_rows(cx),
             Self::Weight => {
                 let (x, o) = (cx.input(0).clone(), cx.out().dims()[0]);
                 let mut dims = vec![("o", o)];

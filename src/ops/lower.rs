@@ -52,8 +52,17 @@ struct Operand {
 pub struct Follower<'a> {
     /// Its function.
     pub scalar: ScalarFn<'a>,
-    /// Its operands: `None` is the value so far, else the extra operand of this number.
-    pub operands: Vec<Option<usize>>,
+    /// Its operands.
+    pub operands: Vec<Taken>,
+}
+
+/// What a follower takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// What a member of the group makes of this element: the root is number 0. Behind a pool, nothing but the one before.
+    Member(usize),
+    /// The extra operand of this number.
+    Extra(usize),
 }
 
 /// The state of lowering one group: a root operation and its followers.
@@ -66,6 +75,8 @@ pub struct LowerCx<'a> {
     /// What the root computes: the type of the output, unless a pool comes before it.
     ty: TensorTy,
     followers: Vec<Follower<'a>>,
+    /// Members of the group but the last that are stored too.
+    kept: Vec<(usize, Operand)>,
     gather: Option<Gather<'a>>,
     summing: Option<Summing>,
 }
@@ -112,7 +123,15 @@ impl<'a> LowerCx<'a> {
         let extras = declare("e", extras);
         let out = Operand { buf: b.buf("y", out.0, out.1, true), ty: out.0.clone() };
         let ty = out.ty.clone();
-        Self { b, inputs, extras, out, ty, followers, gather: None, summing: None }
+        Self { b, inputs, extras, out, ty, followers, kept: Vec::new(), gather: None, summing: None }
+    }
+
+    /// Says that a member of the group but the last is stored as well, in a buffer behind those before.
+    #[must_use]
+    pub fn keeping(mut self, member: usize, (ty, layout): (&TensorTy, &Layout)) -> Self {
+        let buf = self.b.buf(&format!("k{}", self.kept.len()), ty, layout, true);
+        self.kept.push((member, Operand { buf, ty: ty.clone() }));
+        self
     }
 
     /// Says that a pool comes behind the first `before` followers: the root computes `ty`, and hands its results over by windows.
@@ -229,25 +248,36 @@ impl<'a> LowerCx<'a> {
         if conds.is_empty() { then(self) } else { self.if_(conds, then) }
     }
 
-    /// Applies followers to the value at `at` of a tensor of type `ty`.
-    fn follow(&mut self, followers: &[Follower<'a>], ty: &TensorTy, at: &[Affine], mut value: Expr) -> Expr {
+    /// Applies followers to the value at `at` of a tensor of type `ty`; stores what is kept on the way.
+    fn follow(&mut self, followers: &[Follower<'a>], ty: &TensorTy, at: &[Affine], value: Expr) -> Expr {
+        let mut value = self.kept_on_the_way(0, at, value);
+        let mut members: Vec<Reg> = Vec::new();
+        let mut extras: Vec<Option<Reg>> = vec![None; self.extras.len()];
         for f in followers {
-            let so_far = self.b.let_(value);
-            let regs: Vec<Reg> = f
-                .operands
-                .iter()
-                .map(|o| match o {
-                    None => so_far,
-                    Some(extra) => {
+            members.push(self.b.let_(value));
+            let mut regs: Vec<Reg> = Vec::new();
+            for taken in &f.operands {
+                regs.push(match taken {
+                    Taken::Member(member) => members.get(*member).copied().unwrap_or(members[members.len() - 1]),
+                    Taken::Extra(extra) => *extras[*extra].get_or_insert_with(|| {
                         let e = &self.extras[*extra];
                         let load = self.b.load(e.buf, &broadcast(&e.ty, ty, at));
                         self.b.let_(load)
-                    }
-                })
-                .collect();
-            value = (f.scalar)(&mut self.b, &regs);
+                    }),
+                });
+            }
+            let next = (f.scalar)(&mut self.b, &regs);
+            value = self.kept_on_the_way(members.len(), at, next);
         }
         value
+    }
+
+    /// Stores the value of this member of the group, if it is kept.
+    fn kept_on_the_way(&mut self, member: usize, at: &[Affine], value: Expr) -> Expr {
+        let Some(buf) = self.kept.iter().find(|k| k.0 == member).map(|k| k.1.buf) else { return value };
+        let reg = self.b.let_(value);
+        self.b.store(buf, at, reg);
+        reg.into()
     }
 
     /// A buffer of the nest alone, after the output; its contents last while the nest runs.

@@ -2,6 +2,10 @@
 //! gives. Chains only: a value in the middle is read by its follower and nobody else. Where an operation joins two values
 //! that could both take it in, the later one does, so that the other is there when it runs.
 //!
+//! Where new elements of weights lie beside the old ones until the run is over ([`super::beside`]), values of weights in the middle may
+//! have other users as well, behind the group, and be updates: a step stores all of them. So the sum that makes a gradient goes on to the
+//! optimizer's slots and the weight.
+//!
 //! Sums over bands of a value (`ops/bands.rs`) join the group that stores it, if its root runs in these bands.
 //!
 //! A pool whose windows do not overlap joins the group of an operation that has all members of a window at hand (`ops/gather.rs`).
@@ -40,8 +44,14 @@ pub(super) fn run(mut work: Work, settings: &Settings) -> Work {
         let mut operands = graph.uses(id).to_vec();
         operands.sort_unstable();
         let host = operands.into_iter().rev().find(|x| {
-            let alone = users[x.index()].iter().all(|u| *u == id);
-            alone && at_load[x.index()] == at_load[id.index()] && takes(graph, *x, id, settings)
+            let root = graph.value(*x).group.unwrap_or(*x);
+            let joins = match graph.keeps(root) {
+                true => joins(graph, &users, root, id),
+                false => users[x.index()].iter().all(|u| *u == id) && !graph.leaves(*x),
+            };
+            joins
+                && at_load[x.index()] == at_load[id.index()]
+                && takes(graph, *x, id, settings)
         });
         if let Some(x) = host {
             let root = graph.value(x).group.unwrap_or(x);
@@ -49,6 +59,16 @@ pub(super) fn run(mut work: Work, settings: &Settings) -> Work {
         }
     }
     work
+}
+
+/// Whether `id` may join the group of `root`, whose values may be needed elsewhere: nobody must need them before it.
+fn joins(graph: &Graph, users: &[Vec<ValueId>], root: ValueId, id: ValueId) -> bool {
+    let later = |m: &ValueId| {
+        let outside = |u: &&ValueId| graph.value(**u).group != Some(root);
+        users[m.index()].iter().filter(outside).all(|u| *u >= id)
+            && graph.outputs.iter().all(|p| p.value != *m)
+    };
+    graph.members(root).iter().all(later)
 }
 
 fn elementwise(graph: &Graph, id: ValueId) -> bool {
@@ -63,9 +83,8 @@ fn takes(graph: &Graph, x: ValueId, id: ValueId, settings: &Settings) -> bool {
     let types: Vec<&TensorTy> = inputs.iter().map(|i| &graph.value(*i).ty).collect();
     let (Some(now), Some(then)) = (&from.layout, &to.layout) else { return false };
     let pools = graph.gathers(x, id) && pays(op, settings.registers);
-    let joins = pools || elementwise(graph, id) && from.ty == to.ty;
-    joins
-        && !graph.leaves(x)
+    let fits = pools || elementwise(graph, id) && from.ty == to.ty;
+    fits
         && satisfies(then, &op.rules().wants(&types, &root.ty).output, &to.ty)
         && (same_order(now, then, &to.ty) || !is_heavy(graph, from.group.unwrap_or(x)))
 }

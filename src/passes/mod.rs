@@ -5,6 +5,7 @@
 
 mod apart;
 mod bands;
+mod beside;
 mod cse;
 mod dce;
 mod fold;
@@ -63,6 +64,8 @@ pub struct Settings {
     pub winograd: BTreeMap<String, Way>,
     /// Vector registers of the target; 0 if nothing is known of it.
     pub registers: usize,
+    /// Whether new elements of weights may lie beside the old ones until a run is over.
+    pub beside: bool,
 }
 
 impl From<Level> for Settings {
@@ -73,6 +76,7 @@ impl From<Level> for Settings {
 
 /// All passes in the order they run.
 pub const PASSES: &[Pass] = &[
+    Pass { name: "beside", after: &[], needed: false, restates: false, run: beside::run },
     Pass { name: "identity", after: &[], needed: false, restates: false, run: |work, _| identity::run(work) },
     Pass {
         name: "tables",

@@ -1,12 +1,16 @@
 //! Makes every update one that can be stored where its weight lies: the step that makes the new elements reads the old ones
 //! at most where it stores, and no later step reads them. Where that does not hold, a copy at the end of the run takes the new
-//! elements over. What is in place is proved again on the loops, and by the runtime.
+//! elements over. What is in place is proved again on the loops, and by the runtime. Where new elements lie beside the old ones
+//! ([`super::beside`]) there is nothing to do.
 
 use crate::graph::patch::{Rewrite, Work};
 use crate::graph::{Def, Graph, ValueId};
 
 pub(super) fn run(work: Work) -> Work {
     let graph = &work.graph;
+    if graph.commit.is_some() {
+        return work;
+    }
     let late: Vec<ValueId> =
         graph.updates.iter().filter(|u| !direct(graph, u.param, u.value)).map(|u| u.param).collect();
     detour(work, &late)

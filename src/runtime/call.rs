@@ -172,11 +172,11 @@ impl<'a> Bound<'a> {
         for (i, (given, wanted)) in memory.outputs.iter().zip(&sizes.outputs).enumerate() {
             length(&format!("output {i}"), given.len(), *wanted)?;
         }
-        let arena = memory.arena.as_mut_ptr();
-        if program.aligned && !is_aligned(arena) {
+        let (arena, state) = (memory.arena.as_mut_ptr(), memory.state.as_mut_ptr());
+        let lines = is_aligned(arena) && (memory.state.is_empty() || is_aligned(state));
+        if program.aligned && !lines {
             return Err(RunError::Alignment);
         }
-        let state = memory.state.as_mut_ptr();
         let outputs: Vec<*mut f32> = memory.outputs.iter_mut().map(|o| o.as_mut_ptr()).collect();
         let mut pointers = Vec::new();
         let mut starts = Vec::with_capacity(program.steps.len());

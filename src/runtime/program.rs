@@ -72,7 +72,7 @@ pub struct Sizes {
 pub struct Program {
     pub(super) steps: Vec<(Entry, Vec<Place>)>,
     pub(super) sizes: Sizes,
-    /// Whether the arena must begin at a multiple of [`ALIGN`] bytes.
+    /// Whether arena and state must begin at multiples of [`ALIGN`] bytes.
     pub(super) aligned: bool,
 }
 
@@ -132,7 +132,7 @@ impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RunError::Length { what, given, wanted } => write!(f, "{what}: {given} given, {wanted} needed"),
-            RunError::Alignment => write!(f, "the arena must begin at a multiple of {ALIGN} bytes"),
+            RunError::Alignment => write!(f, "arena and state must begin at a multiple of {ALIGN} bytes"),
             RunError::Executor => f.write_str("the executor did not run every part exactly once"),
         }
     }
@@ -260,9 +260,12 @@ fn check(entry: &Entry, places: &[Place], sizes: &Sizes) -> Result<(), &'static 
         if spec.private != matches!(place, Place::Private { .. }) {
             return Err("a buffer that threads share, or each has for itself, against its entry");
         }
-        let lines = matches!(place, Place::Arena(at) if at.is_multiple_of(ALIGN / size_of::<f32>()));
+        let lines = match place {
+            Place::Arena(at) | Place::State(at) => at.is_multiple_of(ALIGN / size_of::<f32>()),
+            Place::Private { .. } | Place::Param(_) | Place::Const(_) | Place::Input(_) | Place::Output(_) => false,
+        };
         if spec.aligned && !lines {
-            return Err("a buffer that does not begin at a cache line of the arena, against its entry");
+            return Err("a buffer that begins at no cache line of arena or state, against its entry");
         }
         let range = extent(*place, spec.len, sizes).ok_or("a buffer beyond its store")?;
         ranges.push((range, spec));

@@ -45,7 +45,7 @@ impl Recipe {
     /// What options say, nothing measured.
     pub fn plain(options: &Options) -> Self {
         let registers = Target::of(&options.isa).vector_registers;
-        let passes = passes::Settings { exact: options.exact, registers, ..options.level.into() };
+        let passes = passes::Settings { exact: options.exact, registers, beside: true, ..options.level.into() };
         Self { passes, plans: BTreeMap::new(), threads: Some(options.threads) }
     }
 
@@ -117,7 +117,10 @@ pub fn assemble(
     let mut steps = timer.time("lower", || lower(&work.graph))?;
     let all = |steps: &[Step]| steps.iter().map(|s| recipe.schedule(&s.nest, target)).collect();
     let mut nests: Vec<Scheduled> = timer.time("schedule", || all(&steps));
-    let clashing = clashing(&work.graph, &steps, &nests);
+    let clashing = match work.graph.commit {
+        Some(_) => Vec::new(),
+        None => clashing(&work.graph, &steps, &nests),
+    };
     if !clashing.is_empty() {
         work = passes::detour(work, &clashing);
         steps = lower(&work.graph)?;
@@ -140,7 +143,10 @@ pub fn assemble(
         for (i, (step, nest)) in
             steps.iter().zip(&mut nests).enumerate().filter(|(_, (step, _))| !step.at_load)
         {
-            past_caches(&memory.bufs(i, step), step.reads.len(), &mut nest.nest);
+            let places = memory.bufs(i, step);
+            for out in step.reads.len()..step.shared() {
+                past_caches(&places, out, memory.twin, &mut nest.nest);
+            }
         }
     }
     let program = Assembled { work, steps, nests, memory };
@@ -154,13 +160,18 @@ pub fn assemble(
 /// 32 MiB, which other values share.
 const UNCACHED_MIN: usize = 24 << 20;
 
-/// Lets a nest store its result, buffer `out` of those at `places`, past the caches where that pays: a line then need not be fetched
-/// before it is stored.
-fn past_caches(places: &[Place], out: usize, nest: &mut Nest) {
+/// Lets a nest store a result, buffer `out` of those at `places`, past the caches where that pays: a line then need not be fetched
+/// before it is stored. Of the new elements of weights, of which there are `twin` in all, none is read before the others are stored.
+fn past_caches(places: &[Place], out: usize, twin: usize, nest: &mut Nest) {
     let (Some(place), reads) = (places.get(out), pointwise::reads(nest, Buf(out as u32))) else { return };
     let takes_over = places[..out].contains(place);
-    let large = nest.bufs[out].len * size_of::<f32>() >= UNCACHED_MIN;
-    nest.bufs[out].uncached = matches!(place, Place::Arena(_)) && large && !reads && !takes_over;
+    let elements = match place {
+        Place::Arena(_) => nest.bufs[out].len,
+        Place::Next(_) => twin,
+        Place::Input(_) | Place::Output(_) | Place::Store(_) | Place::None => 0,
+    };
+    let large = elements * size_of::<f32>() >= UNCACHED_MIN;
+    nest.bufs[out].uncached = large && !reads && !takes_over;
 }
 
 /// Updated weights that are read by the step that makes their new elements, in a way that is not proved to allow to store
@@ -194,8 +205,9 @@ impl Assembled {
     }
 
     /// Puts the elements of a weight or constant, row-major in the order of its type, where it lies in the store.
-    pub fn scatter(&self, id: ValueId, data: &[f32], store: &mut [f32]) {
-        self.each_element(id, |at, i| {
+    /// Of what lies there twice, the weight is the second where `turned`.
+    pub fn scatter(&self, id: ValueId, data: &[f32], store: &mut [f32], turned: bool) {
+        self.each_element(id, turned, |at, i| {
             if let (Some(to), Some(from)) = (store.get_mut(at), data.get(i)) {
                 *to = *from;
             }
@@ -203,9 +215,9 @@ impl Assembled {
     }
 
     /// The elements of a weight or constant from the store, row-major in the order of its type.
-    pub fn gather(&self, id: ValueId, store: &[f32]) -> Vec<f32> {
+    pub fn gather(&self, id: ValueId, store: &[f32], turned: bool) -> Vec<f32> {
         let mut out = vec![0.0; self.work.graph.value(id).ty.len()];
-        self.each_element(id, |at, i| {
+        self.each_element(id, turned, |at, i| {
             if let (Some(from), Some(to)) = (store.get(at), out.get_mut(i)) {
                 *to = *from;
             }
@@ -214,11 +226,12 @@ impl Assembled {
     }
 
     /// Calls `f` with the place of each element in the store, and its number in row-major order.
-    fn each_element(&self, id: ValueId, mut f: impl FnMut(usize, usize)) {
+    fn each_element(&self, id: ValueId, turned: bool, mut f: impl FnMut(usize, usize)) {
         let value = self.work.graph.value(id);
         let (Place::Store(start), Some(layout)) = (self.memory.places[id.index()], &value.layout) else {
             return;
         };
+        let start = self.memory.in_store(start, turned);
         let placed = layout.place(&value.ty);
         let mut i = 0;
         for_each_index(value.ty.dims(), |index| {

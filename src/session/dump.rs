@@ -84,6 +84,7 @@ impl Compiled {
             Place::Input(i) => format!("{id} in input {i}"),
             Place::Output(i) => format!("{id} in output {i}"),
             Place::Store(at) => format!("{id} in weights +{at}"),
+            Place::Next(at) => format!("{id} beside weights +{at}"),
             Place::Arena(at) => format!("{id} in arena +{at}"),
             Place::None => format!("{id} nowhere"),
         }

@@ -209,12 +209,12 @@ impl Model {
     /// [`RunError::Memory`].
     pub fn change_weights(&mut self, change: &mut dyn FnMut(&str, &mut [f32])) -> Result<(), RunError> {
         let mut store = self.copied_store()?;
-        let program = &self.compiled.program;
-        let graph = &program.work.graph;
+        let compiled = &self.compiled;
+        let graph = &compiled.program.work.graph;
         for id in graph.params() {
-            let mut data = program.gather(id, store.as_slice());
+            let mut data = compiled.gather(id, &store);
             change(&graph.value(id).name, &mut data);
-            program.scatter(id, &data, store.as_mut_slice());
+            compiled.scatter(id, &data, &mut store);
         }
         self.replace(store)
     }

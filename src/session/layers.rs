@@ -67,7 +67,7 @@ impl Model {
                 arena_bound: memory.arena.lower_bound,
                 weights: memory.store.size,
                 code: compiled.code.size(),
-                steps: compiled.run.len(),
+                steps: compiled.run(false).len(),
             },
             tuned: compiled.tuned.clone(),
             phases: compiled.timer.phases.clone(),

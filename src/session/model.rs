@@ -10,7 +10,7 @@ use super::options::Options;
 use super::ports::{Outputs, Port, arrange_all};
 use super::tune::Tuned;
 use crate::codegen::Code;
-use crate::graph::{Def, Graph};
+use crate::graph::{Def, Graph, ValueId};
 use crate::lower::memory::{Place, private_step};
 use crate::passes;
 use crate::runtime::arena::{OutOfMemory, Storage};
@@ -23,10 +23,18 @@ use crate::tensor::owned::TensorView;
 pub struct Model {
     pub(super) compiled: Arc<Compiled>,
     /// Weights and what is computed from them; made from their starts when first needed.
-    pub(super) store: Arc<OnceLock<Storage>>,
+    pub(super) store: Arc<OnceLock<Store>>,
     /// Arenas that no run uses now.
     arenas: Arc<Mutex<Vec<Storage>>>,
     executor: Arc<dyn Executor + Send + Sync>,
+}
+
+/// Weights and constants, and what is computed from them.
+#[derive(Debug)]
+pub(super) struct Store {
+    pub(super) storage: Storage,
+    /// Of the weights that lie twice, the second are those that hold.
+    pub(super) turned: bool,
 }
 
 /// Everything about a network that weights do not change.
@@ -41,7 +49,8 @@ pub(super) struct Compiled {
     pub(super) load: Program,
     /// For each step of `run`, its number among all steps.
     pub(super) run_steps: Vec<usize>,
-    pub(super) run: Program,
+    /// What a run does; a second time where weights lie twice, for when they have changed places.
+    runs: Vec<Program>,
     pub(super) options: Options,
     pub(super) recipe: Recipe,
     pub(super) tuned: Tuned,
@@ -74,8 +83,12 @@ impl Model {
         made: Made,
     ) -> Result<Self, CompileError> {
         let Made { recipe, tuned, options, timer } = made;
-        let (load, _) = machine_program(&program, &code, true)?;
-        let (run, run_steps) = machine_program(&program, &code, false)?;
+        let (load, _) = machine_program(&program, &code, true, false)?;
+        let (run, run_steps) = machine_program(&program, &code, false, false)?;
+        let mut runs = vec![run];
+        if program.work.graph.commit.is_some() {
+            runs.push(machine_program(&program, &code, false, true)?.0);
+        }
         let executor: Arc<dyn Executor + Send + Sync> = match options.threads {
             1 => Arc::new(OneThread),
             threads => Arc::new(Pool::new(threads).map_err(CompileError::Threads)?),
@@ -89,7 +102,7 @@ impl Model {
             code,
             load,
             run_steps,
-            run,
+            runs,
             options,
             recipe,
             tuned,
@@ -156,7 +169,7 @@ impl Model {
         for port in &self.compiled.outputs {
             outputs.push(zeros(port.len())?);
         }
-        self.with_memory(&inputs, &mut outputs, |memory| self.compiled.run.run(memory, &*self.executor))?;
+        self.with_memory(&inputs, &mut outputs, |memory| self.compiled.run(false).run(memory, &*self.executor))?;
         Ok(Outputs::of(&self.compiled.outputs, outputs))
     }
 
@@ -192,7 +205,7 @@ impl Model {
             dropped.push(zeros(if place.is_some() { 0 } else { port.len() })?);
         }
         let buffers = places.into_iter().zip(&mut dropped).map(|(p, d)| p.unwrap_or(d));
-        self.with_buffers(&inputs, buffers.collect(), |memory| self.compiled.run.run(memory, &*self.executor))
+        self.with_buffers(&inputs, buffers.collect(), |memory| self.compiled.run(false).run(memory, &*self.executor))
     }
 
     /// Whether a run changes weights: the network is a training step.
@@ -215,34 +228,48 @@ impl Model {
         }
         let compiled = self.compiled.clone();
         let executor = self.executor.clone();
-        self.with_state(&inputs, &mut outputs, |memory| compiled.run.run(memory, &*executor))?;
+        self.with_state(&inputs, &mut outputs, |program, memory| program.run(memory, &*executor))?;
         Ok(Outputs::of(&compiled.outputs, outputs))
     }
 
-    /// Lends an arena, and the store to change: this model's own, a copy if other clones have it too.
+    /// Lends an arena, and the store to change: this model's own, a copy if other clones have it too. `run` is handed the program for
+    /// it. Where updates wait for the end of the run, they hold afterwards if it says so.
     pub(super) fn with_state(
         &mut self,
         inputs: &[Cow<'_, [f32]>],
         outputs: &mut [Vec<f32>],
-        run: impl FnOnce(Memory<'_>) -> Result<(), crate::runtime::program::RunError>,
+        run: impl FnOnce(&Program, Memory<'_>) -> Result<(), crate::runtime::program::RunError>,
     ) -> Result<(), RunError> {
         self.store()?;
         if Arc::get_mut(&mut self.store).is_none() {
-            let copy = Storage::of(self.store()?.as_slice())?;
-            self.store = Arc::new(OnceLock::from(copy));
+            self.store = Arc::new(OnceLock::from(self.copied_store()?));
         }
         let mut arena = self.arena()?;
         let inputs: Vec<&[f32]> = inputs.iter().map(|i| &**i).collect();
-        let store = Arc::get_mut(&mut self.store).and_then(OnceLock::get_mut);
-        let done = run(Memory {
+        let compiled = self.compiled.clone();
+        let Some(store) = Arc::get_mut(&mut self.store).and_then(OnceLock::get_mut) else {
+            return Err(RunError::Stateful);
+        };
+        // A pass may have added the output that says whether updates hold.
+        let mut added = [0.0];
+        let commit = compiled.program.work.graph.commit;
+        let mut all: Vec<&mut [f32]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
+        if commit == Some(all.len()) {
+            all.push(&mut added);
+        }
+        let memory = Memory {
             arena: arena.as_mut_slice(),
-            state: store.map_or(&mut [], Storage::as_mut_slice),
+            state: store.storage.as_mut_slice(),
             inputs: &inputs,
-            outputs: outputs.iter_mut().map(Vec::as_mut_slice).collect(),
+            outputs: all,
             ..Memory::default()
-        });
+        };
+        let done = run(compiled.run(store.turned), memory);
         self.arenas.lock().unwrap_or_else(PoisonError::into_inner).push(arena);
-        Ok(done?)
+        done?;
+        let holds = commit.is_some_and(|port| outputs.get(port).map_or(&added[..], |o| o).iter().all(|x| *x > 0.0));
+        store.turned ^= holds;
+        Ok(())
     }
 
     pub(super) fn with_memory(
@@ -274,7 +301,7 @@ impl Model {
             let inputs: Vec<&[f32]> = inputs.iter().map(|i| &i[part(i)]).collect();
             let memory = Memory {
                 arena: arena.as_mut_slice(),
-                params: store.as_slice(),
+                params: store.storage.as_slice(),
                 inputs: &inputs,
                 outputs: outputs.iter_mut().map(|o| o.next().unwrap_or_default()).collect(),
                 ..Memory::default()
@@ -287,7 +314,7 @@ impl Model {
 
     /// An arena that nobody uses, with room for the executor's threads.
     fn arena(&self) -> Result<Storage, OutOfMemory> {
-        let len = self.compiled.run.arena(self.executor.threads());
+        let len = self.compiled.run(false).arena(self.executor.threads());
         let free = self.arenas.lock().unwrap_or_else(PoisonError::into_inner).pop();
         free.filter(|a| a.as_slice().len() == len).map_or_else(|| Storage::zeroed(len), Ok)
     }
@@ -301,7 +328,7 @@ impl Model {
     }
 
     /// The weights; their starts, if none were set.
-    pub(super) fn store(&self) -> Result<&Storage, RunError> {
+    pub(super) fn store(&self) -> Result<&Store, RunError> {
         if let Some(store) = self.store.get() {
             return Ok(store);
         }
@@ -312,7 +339,7 @@ impl Model {
             let value = graph.value(id);
             if let Def::Param { init, .. } = &value.def {
                 let data = crate::ops::init::values(init, &value.ty, &value.name, compiled.options.seed);
-                compiled.program.scatter(id, &data, fresh.as_mut_slice());
+                compiled.scatter(id, &data, &mut fresh);
             }
         }
         compiled.load(&mut fresh, self.executor())?;
@@ -345,30 +372,47 @@ impl Compiled {
         self.parted.as_ref().map_or(1, |p| p.1)
     }
 
+    /// What a run does; `turned` is what its store says.
+    pub(super) fn run(&self, turned: bool) -> &Program {
+        &self.runs[usize::from(turned).min(self.runs.len() - 1)]
+    }
+
+    /// The elements of a weight or constant in a store, as [`Assembled::gather`] has them.
+    pub(super) fn gather(&self, id: ValueId, store: &Store) -> Vec<f32> {
+        self.program.gather(id, store.storage.as_slice(), store.turned)
+    }
+
+    /// Puts the elements of a weight or constant where they lie.
+    pub(super) fn scatter(&self, id: ValueId, data: &[f32], store: &mut Store) {
+        self.program.scatter(id, data, store.storage.as_mut_slice(), store.turned);
+    }
+
     /// A store that holds the constants and nothing else yet.
-    pub(super) fn empty_store(&self) -> Result<Storage, OutOfMemory> {
-        let mut store = Storage::zeroed(self.load.sizes().arena)?;
+    pub(super) fn empty_store(&self) -> Result<Store, OutOfMemory> {
+        let mut store = Store { storage: Storage::zeroed(self.load.sizes().arena)?, turned: false };
         let graph = &self.program.work.graph;
         for id in graph.ids() {
             if let Def::Const(data) = &graph.value(id).def {
-                self.program.scatter(id, data, store.as_mut_slice());
+                self.scatter(id, data, &mut store);
             }
         }
         Ok(store)
     }
 
     /// Computes what depends on weights.
-    pub(super) fn load(&self, store: &mut Storage, executor: &dyn Executor) -> Result<(), RunError> {
-        let memory = Memory { arena: store.as_mut_slice(), ..Memory::default() };
+    pub(super) fn load(&self, store: &mut Store, executor: &dyn Executor) -> Result<(), RunError> {
+        let memory = Memory { arena: store.storage.as_mut_slice(), ..Memory::default() };
         Ok(self.load.run(memory, executor)?)
     }
 }
 
-/// The steps of load time or of a run with the places of their buffers, and their numbers among all steps.
+/// The steps of load time or of a run with the places of their buffers, and their numbers among all steps. Weights that lie twice and
+/// their new elements have changed places where `turned`.
 fn machine_program(
     program: &Assembled,
     code: &Code,
     at_load: bool,
+    turned: bool,
 ) -> Result<(Program, Vec<usize>), CompileError> {
     const ELEMENT: usize = size_of::<f32>();
     let memory = &program.memory;
@@ -380,7 +424,8 @@ fn machine_program(
         Place::Input(i) => Slot::Input(i),
         Place::Output(i) => Slot::Output(i),
         Place::Store(at) if at_load => Slot::Arena(at),
-        Place::Store(at) if stateful => Slot::State(at),
+        Place::Store(at) if stateful => Slot::State(memory.in_store(at, turned)),
+        Place::Next(at) => Slot::State(memory.in_store(at, !turned)),
         Place::Store(at) => Slot::Param(at),
         Place::Arena(at) => Slot::Arena(at),
         Place::None => Slot::Const(0),

@@ -5,12 +5,12 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::error::RunError;
-use super::model::{Compiled, Model};
+use super::model::{Compiled, Model, Store};
 use super::ports::{Outputs, arrange_all};
 use super::simulate::simulate;
 use crate::graph::eval::{Given, evaluate};
 use crate::graph::{Def, ValueId};
-use crate::runtime::arena::Storage;
+use crate::runtime::program::{Memory, Program};
 use crate::support::Name;
 use crate::tensor::array::{Array, for_each_index};
 use crate::tensor::compare::{Comparison, Tolerance, compare};
@@ -31,7 +31,7 @@ pub struct StepCheck {
 /// Inputs and weights of a run as the reference wants them.
 struct Lent<'a> {
     compiled: &'a Compiled,
-    store: &'a Storage,
+    store: &'a Store,
     inputs: &'a [&'a [f32]],
 }
 
@@ -46,7 +46,7 @@ impl Given for Lent<'_> {
         let name = &self.compiled.source.value(id).name;
         let graph = &self.compiled.program.work.graph;
         match graph.params().find(|p| graph.value(*p).name == *name) {
-            Some(p) => Array::from_f32(ty.dims(), &self.compiled.program.gather(p, self.store.as_slice())),
+            Some(p) => Array::from_f32(ty.dims(), &self.compiled.gather(p, self.store)),
             None => Array::zeros(ty.dims()),
         }
     }
@@ -90,7 +90,7 @@ impl Model {
         self.with_memory(&inputs, &mut outputs, |memory| {
             let expected = compiled.reference(store, memory.inputs);
             let mut piece = Vec::new();
-            compiled.run.run_observed(memory, self.executor(), &mut |step, view| {
+            compiled.run(false).run_observed(memory, self.executor(), &mut |step, view| {
                 let step = &compiled.program.steps[compiled.run_steps[step]];
                 let found = view.buf(step.reads.len());
                 piece.extend(compiled.check(step.value, found, &expected, tolerance));
@@ -131,7 +131,7 @@ impl Model {
         let compiled = &*self.compiled;
         let inputs = arrange_all(&compiled.inputs, inputs)?;
         let store = self.store()?;
-        let weight = |id: ValueId| compiled.program.gather(id, store.as_slice());
+        let weight = |id: ValueId| compiled.gather(id, store);
         let fma = compiled.options.isa.fuses();
         let pieces = compiled.pieces();
         let mut outputs: Vec<Vec<f32>> = vec![Vec::new(); compiled.outputs.len()];
@@ -180,12 +180,11 @@ impl Model {
                 found = Some(format!("`{}` (a `{kind}`)", value.name));
             }
         };
-        let run = |memory: crate::runtime::program::Memory<'_>| {
-            compiled.run.run_observed(memory, &*executor, &mut see)
-        };
         if self.is_stateful() {
+            let run = |program: &Program, memory: Memory<'_>| program.run_observed(memory, &*executor, &mut see);
             self.clone().with_state(&inputs, &mut outputs, run)?;
         } else {
+            let run = |memory: Memory<'_>| compiled.run(false).run_observed(memory, &*executor, &mut see);
             self.with_memory(&inputs, &mut outputs, run)?;
         }
         Ok(found)
@@ -194,7 +193,7 @@ impl Model {
 
 impl Compiled {
     /// The values of the planned graph that steps of a run store.
-    fn reference(&self, store: &Storage, inputs: &[&[f32]]) -> BTreeMap<ValueId, Array> {
+    fn reference(&self, store: &Store, inputs: &[&[f32]]) -> BTreeMap<ValueId, Array> {
         let steps = self.run_steps.iter().map(|i| &self.program.steps[*i]);
         let wanted: Vec<ValueId> = steps.filter_map(|s| self.program.work.origin[s.value.index()]).collect();
         let lent = Lent { compiled: self, store, inputs };

@@ -21,6 +21,8 @@ pub struct Simulated {
     pub outputs: Vec<Vec<f32>>,
     /// The store: weights, the updated ones with their new elements.
     pub store: Vec<f32>,
+    /// Whether the new elements of what lies there twice are those that hold.
+    pub turned: bool,
 }
 
 /// The outputs and the store, for inputs in the user's layouts and weights given by name in the order of their types.
@@ -47,14 +49,15 @@ pub fn simulate(
             Def::Const(data) => data.to_vec(),
             Def::Input(_) | Def::Op { .. } => continue,
         };
-        program.scatter(id, &data, &mut memories.store);
+        program.scatter(id, &data, &mut memories.store, false);
     }
     for at_load in [true, false] {
         for (i, step) in program.steps.iter().enumerate().filter(|(_, s)| s.at_load == at_load) {
             run_step(program, i, step, &mut memories, fma)?;
         }
     }
-    Ok(Simulated { outputs: memories.outputs, store: memories.store })
+    let turned = graph.commit.is_some_and(|port| memories.outputs[port][0] > 0.0);
+    Ok(Simulated { outputs: memories.outputs, store: memories.store, turned })
 }
 
 fn run_step(
@@ -67,19 +70,20 @@ fn run_step(
     let nest = &program.nests[i].nest;
     let places = program.memory.bufs(i, step);
     let mut bufs: Vec<Vec<f32>> =
-        places.iter().zip(&nest.bufs).map(|(place, b)| range(*place, b.len, memories).to_vec()).collect();
+        places.iter().zip(&nest.bufs).map(|(place, b)| range(*place, b.len, program.memory.twin, memories).to_vec()).collect();
     crate::loops::interp::run_all(nest, &mut bufs, fma).map_err(|e| format!("{}: {e}", nest.name))?;
     for stored in step.reads.len()..step.shared() {
-        range(places[stored], bufs[stored].len(), memories).copy_from_slice(&bufs[stored]);
+        range(places[stored], bufs[stored].len(), program.memory.twin, memories).copy_from_slice(&bufs[stored]);
     }
     Ok(())
 }
 
-fn range(place: Place, len: usize, memories: &mut Memories) -> &mut [f32] {
+fn range(place: Place, len: usize, twin: usize, memories: &mut Memories) -> &mut [f32] {
     match place {
         Place::Input(i) => &mut memories.inputs[i][..len],
         Place::Output(i) => &mut memories.outputs[i][..len],
         Place::Store(at) => &mut memories.store[at..at + len],
+        Place::Next(at) => &mut memories.store[at + twin..at + twin + len],
         Place::Arena(at) => &mut memories.arena[at..at + len],
         Place::None => &mut [],
     }

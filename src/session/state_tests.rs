@@ -120,7 +120,7 @@ fn the_interpreter_leaves_the_same_state() {
     let compiler = Compiler::new(Options::default().threads(2));
     let mut model = compiler.compile_graph(graph()).unwrap_or_else(|e| panic!("{e}"));
     let program = model.compiled.program.clone();
-    let weight = |id: ValueId| program.gather(id, model.store().expect("memory").as_slice());
+    let weight = |id: ValueId| model.compiled.gather(id, model.store().expect("memory"));
     let fma = model.compiled.options.isa.fuses();
     let simulated =
         super::simulate::simulate(&program, &inputs(7), &weight, fma).unwrap_or_else(|e| panic!("{e}"));
@@ -128,8 +128,8 @@ fn the_interpreter_leaves_the_same_state() {
     assert_eq!(simulated.outputs[0], y);
     for id in program.work.graph.params() {
         assert_eq!(
-            program.gather(id, &simulated.store),
-            program.gather(id, model.store().expect("memory").as_slice())
+            program.gather(id, &simulated.store, simulated.turned),
+            model.compiled.gather(id, model.store().expect("memory"))
         );
     }
 }

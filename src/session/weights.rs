@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
 use super::error::{RunError, WeightError, WeightProblem};
-use super::model::Model;
+use super::model::{Model, Store};
 use crate::graph::{Def, Graph, ValueId};
 use crate::ops::init::Init;
 use crate::runtime::arena::Storage;
@@ -63,9 +63,8 @@ impl Model {
     /// [`RunError::Memory`] when the first weights cannot be made.
     pub fn weight(&self, name: &str) -> Result<Option<Tensor>, RunError> {
         let Some(id) = self.param(name) else { return Ok(None) };
-        let program = &self.compiled.program;
-        let data = program.gather(id, self.store()?.as_slice());
-        Ok(Some(Tensor::of(axes(&program.work.graph.value(id).ty), data)))
+        let data = self.compiled.gather(id, self.store()?);
+        Ok(Some(Tensor::of(axes(&self.compiled.program.work.graph.value(id).ty), data)))
     }
 
     /// Sets one weight. To set many, [`Model::load_weights`] is faster.
@@ -92,9 +91,8 @@ impl Model {
             return Err(failed(WeightProblem::Shape { name: name.to_owned(), expected: ty.show(), found }));
         }
         let memory = |e: RunError| failed(WeightProblem::Memory(e));
-        let now = self.store().map_err(memory)?.as_slice();
-        let mut store = Storage::of(now).map_err(|e| memory(e.into()))?;
-        self.compiled.program.scatter(id, value.data(), store.as_mut_slice());
+        let mut store = self.copied_store().map_err(memory)?;
+        self.compiled.scatter(id, value.data(), &mut store);
         self.replace(store).map_err(memory)
     }
 
@@ -128,7 +126,7 @@ impl Model {
                 let (name, found) = (value.name.clone(), vec![data.len()]);
                 return Err(failed(WeightProblem::Shape { name, expected: value.ty.show(), found }));
             }
-            compiled.program.scatter(id, &data, store.as_mut_slice());
+            compiled.scatter(id, &data, &mut store);
         }
         self.replace(store).map_err(memory)
     }
@@ -180,12 +178,13 @@ impl Model {
     }
 
     /// The store as it is now, to change.
-    pub(super) fn copied_store(&self) -> Result<Storage, RunError> {
-        Ok(Storage::of(self.store()?.as_slice())?)
+    pub(super) fn copied_store(&self) -> Result<Store, RunError> {
+        let store = self.store()?;
+        Ok(Store { storage: Storage::of(store.storage.as_slice())?, turned: store.turned })
     }
 
     /// Takes over a store whose weights are set, after computing what depends on them.
-    pub(super) fn replace(&mut self, mut store: Storage) -> Result<(), RunError> {
+    pub(super) fn replace(&mut self, mut store: Store) -> Result<(), RunError> {
         self.compiled.load(&mut store, self.executor())?;
         self.store = Arc::new(OnceLock::from(store));
         Ok(())

@@ -100,7 +100,7 @@ impl Compiled {
         }
         let values = step.reads.iter().map(|id| Stored { stored: false, ..self.stored(*id, false) });
         let result = self.stored(step.value, self.takes_over(i));
-        let sums = step.sums.map(|id| self.stored(id, false));
+        let also = step.also.iter().map(|id| self.stored(*id, false));
         let own = scheduled.nest.bufs.get(step.shared()..).unwrap_or_default();
         let mut others = self.other_algorithm(i);
         others.extend(self.other_plans(i));
@@ -109,7 +109,7 @@ impl Compiled {
             run: self.run_steps.iter().position(|r| *r == i),
             operations: graph.members(step.root).iter().map(kind).collect(),
             equation: formula,
-            values: values.chain([result]).chain(sums).collect(),
+            values: values.chain([result]).chain(also).collect(),
             note: scheduled.note.clone(),
             parts: scheduled.parts.clone(),
             writer: writer(&scheduled.nest, &self.options.isa),
@@ -130,6 +130,7 @@ impl Compiled {
             Place::Input(_) => "input",
             Place::Output(_) => "output",
             Place::Store(_) => "weights",
+            Place::Next(_) => "beside weights",
             Place::Arena(_) => "arena",
             Place::None => "nowhere",
         };

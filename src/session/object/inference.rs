@@ -67,7 +67,7 @@ pub(super) fn assembly(
             Place::Output(i) => (Base::Arg(first + graph.inputs.len() + i), 0),
             Place::Store(at) => (base, weights_at + b.packed.place(at)),
             Place::Arena(at) => (Base::Arg(last), at * size_of::<f32>()),
-            Place::None => (Base::Arg(last), 0),
+            Place::Next(_) | Place::None => (Base::Arg(last), 0),
         })
     });
     let calls = calls.collect();

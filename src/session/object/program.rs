@@ -22,6 +22,8 @@ impl Built {
     pub(super) fn new(graph: &Graph, recipe: &Recipe, isa: &Isa) -> Result<Self, ObjectError> {
         // The caller brings the threads, and no more memory for more of them: each turn has a part of the buffers.
         let mut recipe = Recipe { threads: None, ..recipe.clone() };
+        // Whoever calls a step has one state.
+        recipe.passes.beside = false;
         let target = Target::of(isa);
         recipe.passes.registers = target.vector_registers;
         let program = assemble(graph.clone(), &recipe, &target, &mut Timer::default())?;

@@ -40,10 +40,10 @@ pub(super) fn filled(program: &Assembled, values: &Values, host: &Isa) -> Result
     for id in graph.ids() {
         let value = graph.value(id);
         match &value.def {
-            Def::Const(data) => program.scatter(id, data, store.as_mut_slice()),
+            Def::Const(data) => program.scatter(id, data, store.as_mut_slice(), false),
             Def::Param { .. } => {
                 let given = values.get(&value.name).ok_or_else(|| ObjectError::weight(&value.name))?;
-                program.scatter(id, given, store.as_mut_slice());
+                program.scatter(id, given, store.as_mut_slice(), false);
             }
             Def::Input(_) | Def::Op { .. } => {}
         }
@@ -57,7 +57,7 @@ pub(super) fn filled(program: &Assembled, values: &Values, host: &Isa) -> Result
         Place::Input(i) => Slot::Input(i),
         Place::Output(i) => Slot::Output(i),
         Place::Arena(at) => Slot::Param(at),
-        Place::None => Slot::Const(0),
+        Place::Next(_) | Place::None => Slot::Const(0),
     };
     let step = |(i, (number, s)): (usize, &(usize, &crate::lower::Step))| Step {
         entry: i,

@@ -329,7 +329,7 @@ fn stored<'a>(built: &'a Built, name: &str) -> Option<(&'a Value, usize)> {
     let id = graph.params().find(|id| graph.value(*id).name == name)?;
     match built.program.memory.places[id.index()] {
         Place::Store(at) => Some((graph.value(id), at * ELEMENT)),
-        Place::Input(_) | Place::Output(_) | Place::Arena(_) | Place::None => None,
+        Place::Input(_) | Place::Output(_) | Place::Arena(_) | Place::Next(_) | Place::None => None,
     }
 }
 
@@ -359,7 +359,7 @@ impl Variant {
         let built = of(self);
         let calls = built.calls(at_load, first, &|p| match p {
             Place::Store(at) => (store.0, store.1 + at * ELEMENT),
-            Place::Input(_) | Place::Output(_) | Place::Arena(_) | Place::None => place(p),
+            Place::Input(_) | Place::Output(_) | Place::Arena(_) | Place::Next(_) | Place::None => place(p),
         });
         let nests = built.nests(at_load);
         self.nests.extend(nests);
@@ -456,7 +456,7 @@ impl Variant {
             Place::Input(i) => (Base::Arg(1 + i), 0),
             Place::Output(i) => (Base::Arg(1 + inputs + i), 0),
             Place::Arena(at) => (Base::Arg(arena), at * ELEMENT),
-            Place::Store(_) | Place::None => (Base::Arg(arena), 0),
+            Place::Store(_) | Place::Next(_) | Place::None => (Base::Arg(arena), 0),
         }))
     }
 
@@ -475,7 +475,7 @@ impl Variant {
             Place::Output(i) if i < by_inputs => (Base::Arg(1 + inputs + i), 0),
             Place::Output(i) => (Base::Arg(grads), at[i - by_inputs]),
             Place::Arena(at) => (Base::Arg(grads + 1), at * ELEMENT),
-            Place::Store(_) | Place::None => (Base::Arg(grads + 1), 0),
+            Place::Store(_) | Place::Next(_) | Place::None => (Base::Arg(grads + 1), 0),
         }))
     }
 
@@ -486,7 +486,7 @@ impl Variant {
             Place::Input(i) => (Base::Arg(1 + i), 0),
             Place::Output(i) => (Base::Arg(1 + inputs + i), 0),
             Place::Arena(at) => (Base::Arg(arena), at * ELEMENT),
-            Place::Store(_) | Place::None => (Base::Arg(arena), 0),
+            Place::Store(_) | Place::Next(_) | Place::None => (Base::Arg(arena), 0),
         }))
     }
 }
@@ -503,7 +503,7 @@ fn of_store(built: &Built) -> (Vec<(usize, Vec<f32>)>, Vec<(usize, Value)>) {
             Def::Const(numbers) => {
                 let placed = layout(value).place(&value.ty);
                 let mut store = vec![0.0; at + placed.len];
-                program.scatter(id, numbers, &mut store);
+                program.scatter(id, numbers, &mut store, false);
                 consts.push((at * ELEMENT, store.split_off(at)));
             }
             Def::Param { .. } => weights.push((at * ELEMENT, value.clone())),
