@@ -75,7 +75,8 @@ pub fn updates(graph: &Graph, given: &dyn Given) -> Vec<(ValueId, Array)> {
         }
     });
     if !holds {
-        found = graph.updates.iter().map(|u| (u.param, given.param(u.param, &graph.value(u.param).ty))).collect();
+        found =
+            graph.updates.iter().map(|u| (u.param, given.param(u.param, &graph.value(u.param).ty))).collect();
     }
     let place = |param: ValueId| graph.updates.iter().position(|u| u.param == param);
     found.sort_by_key(|(param, _)| place(*param));

@@ -1,15 +1,17 @@
 //! Questions about a graph that several verbs ask. Nothing is cached: callers ask once.
 
 use super::{Def, Graph, ValueId};
-use crate::ops::bands::{self, BandSums};
+use crate::ops::bands;
 use crate::ops::gather::hands;
-use crate::ops::role::Role;
+use crate::ops::role::{InPassing, Role};
+use crate::ops::squares;
+use crate::tensor::ty::TensorTy;
 
 impl Graph {
     /// The batch of the first input that has one.
     pub fn batch(&self) -> Option<usize> {
         let mut types = self.inputs.iter().map(|p| &self.value(p.value).ty);
-        types.find(|ty| ty.is_activation()).map(crate::tensor::ty::TensorTy::n)
+        types.find(|ty| ty.is_activation()).map(TensorTy::n)
     }
 
     /// The values fused behind `root`, in order, the root itself first.
@@ -32,7 +34,7 @@ impl Graph {
         groups
     }
 
-    /// The last member of `root`'s group but sums over bands: the one that its operation's own stores hold.
+    /// The last member of `root`'s group but sums in passing: the one that its operation's own stores hold.
     pub fn last_of(&self, root: ValueId) -> ValueId {
         let chained = |id: &ValueId| self.value(*id).group == Some(root) && self.sums(*id).is_none();
         self.ids().rev().find(chained).unwrap_or(root)
@@ -43,21 +45,28 @@ impl Graph {
         self.ids().rev().find(|id| self.value(*id).group == Some(root)).unwrap_or(root)
     }
 
-    /// The sums over bands that `id` is, if it is.
-    pub fn sums(&self, id: ValueId) -> Option<BandSums> {
+    /// The sums in passing that `id` is, if it is.
+    pub fn sums(&self, id: ValueId) -> Option<InPassing> {
         let Def::Op { op, .. } = &self.value(id).def else { return None };
-        if let Role::Bands(of) = op.rules().role() { Some(of) } else { None }
+        if let Role::Sums(of) = op.rules().role() { Some(of) } else { None }
     }
 
-    /// Whether `id` is sums over bands of `before`, the last of a chain, whose root can make them in passing.
+    /// Whether `id` is sums that the root of the group which ends with `before` can make in passing: over bands of `before`, or of the
+    /// squares of what the root itself makes.
     pub fn sums_in_passing(&self, before: ValueId, id: ValueId) -> bool {
         let root = self.value(before).group.unwrap_or(before);
         let (Def::Op { op, inputs }, Some(of)) = (&self.value(root).def, self.sums(id)) else { return false };
-        let Some(x) = inputs.first() else { return false };
-        let ty = &self.value(root).ty;
-        self.uses(id).first() == Some(&before)
-            && self.value(before).ty == *ty
-            && bands::of(op, &self.value(*x).ty, ty) == Some(of.bands)
+        let types: Vec<&TensorTy> = inputs.iter().map(|i| &self.value(*i).ty).collect();
+        let (ty, operand) = (&self.value(root).ty, self.uses(id).first());
+        match of {
+            InPassing::Bands(of) => {
+                let bands = types.first().and_then(|x| bands::of(op, x, ty));
+                operand == Some(&before) && self.value(before).ty == *ty && bands == Some(of.bands)
+            }
+            InPassing::Squares(of) => {
+                self.keeps(root) && operand == Some(&root) && squares::of(op, &types, ty) == Some(of)
+            }
+        }
     }
 
     /// Whether `id` is a pool that the group which ends with `before` can do in passing: its root hands results over by windows, no pool
@@ -89,7 +98,7 @@ impl Graph {
             })
     }
 
-    /// For each value, whether memory holds it: it is the last of its group, or sums over bands of that, or leaves the run, or somebody
+    /// For each value, whether memory holds it: it is the last of its group, or sums in passing, or leaves the run, or somebody
     /// outside of its group uses it.
     pub fn stored(&self) -> Vec<bool> {
         let mut last: Vec<ValueId> = self.ids().collect();
@@ -107,9 +116,8 @@ impl Graph {
         }
         self.outputs.iter().for_each(|p| needed[p.value.index()] = true);
         self.updates.iter().for_each(|u| needed[u.value.index()] = true);
-        let held = |id: &ValueId| {
-            needed[id.index()] || last[root(*id).index()] == *id || self.sums(*id).is_some()
-        };
+        let held =
+            |id: &ValueId| needed[id.index()] || last[root(*id).index()] == *id || self.sums(*id).is_some();
         self.ids().map(|id| held(&id)).collect()
     }
 

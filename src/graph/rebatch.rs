@@ -120,6 +120,7 @@ fn keeps_samples_apart(op: &Op) -> bool {
         | Op::Power(_)
         | Op::Refold(_)
         | Op::SoftmaxGrad(_)
+        | Op::Squares(_)
         | Op::Sum(_)
         | Op::UnaryGrad(_)
         | Op::Winner(_)

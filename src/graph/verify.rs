@@ -8,7 +8,7 @@
 //! 4. A group is a chain: the root is an operation in no group; every member is elementwise and of the type of the one before it, or the
 //!    group's only pool, whose members the root hands over by windows; it uses the
 //!    member before it and no other member; all but the last are used by the next member only and are no output. Behind the last there
-//!    may be sums over bands of it that the root makes in passing; whoever else uses it stands behind these. In a graph whose updates
+//!    may be sums that the root makes in passing; whoever else uses the group's values stands behind these. In a graph whose updates
 //!    wait for the run's end, the members of a group of weights use any members before them, at least one, and any may be used elsewhere,
 //!    behind the group's end, or be an update.
 //! 5. Either no value has a layout or every value that memory holds has one, of its rank; inputs and outputs have the order
@@ -143,10 +143,12 @@ fn group(graph: &Graph, id: ValueId) -> Check {
     let elementwise = matches!(&value.def, Def::Op { op, .. } if op.rules().scalar().is_some());
     if graph.sums(id).is_some() {
         ensure(graph.sums_in_passing(before, id), id, || {
-            format!("sums no bands of {before} as its root has them")
+            format!("is no sums of {before} that its root can make")
         })?;
-        ensure(graph.end_of(root) == id, id, || "sums over bands, but not the last of its group".into())?;
-        let early = graph.ids().find(|u| *u < id && *u > before && graph.uses(*u).contains(&before));
+        ensure(graph.end_of(root) == id, id, || "is sums, but not the last of its group".into())?;
+        let outside =
+            |u: &ValueId| !members.contains(u) && graph.uses(*u).iter().any(|x| members.contains(x));
+        let early = graph.ids().find(|u| *u < id && outside(u));
         return ensure(early.is_none(), before, || format!("is used before {id}, with which it is stored"));
     }
     if !graph.gathers(before, id) {
@@ -196,7 +198,8 @@ fn updates(graph: &Graph) -> Check {
     let stored = graph.stored();
     if let Some(port) = graph.commit {
         let number = graph.outputs.get(port).filter(|p| graph.value(p.value).ty.dims().is_empty());
-        let message = || Broken { value: None, message: format!("updates wait for output {port}, which is no number") };
+        let message =
+            || Broken { value: None, message: format!("updates wait for output {port}, which is no number") };
         number.ok_or_else(message)?;
     }
     for (i, u) in graph.updates.iter().enumerate() {

@@ -75,7 +75,10 @@ pub fn lower(graph: &Graph) -> Result<Vec<Step>, LowerError> {
         .collect();
     // A group runs where its last member stands: all that its followers read was stored before.
     groups.sort_by_key(|(_, members)| members.last().copied());
-    groups.iter().map(|(root, members)| step(graph, *root, members, (&stored, at_load[root.index()]))).collect()
+    groups
+        .iter()
+        .map(|(root, members)| step(graph, *root, members, (&stored, at_load[root.index()])))
+        .collect()
 }
 
 fn step(
@@ -103,7 +106,7 @@ fn step(
         });
         let operands: Vec<Taken> = operands.collect();
         let Def::Op { op, .. } = &graph.value(id).def else { continue };
-        if let Role::Bands(of) = op.rules().role() {
+        if let Role::Sums(of) = op.rules().role() {
             let extra = |o| if let Taken::Extra(extra) = o { Some(extra) } else { None };
             sums = Some((id, of, operands.into_iter().filter_map(extra).collect()));
             continue;

@@ -5,7 +5,7 @@
 //! * `back`, inputs `dy, x, mean`: `Σ dy`, and `Σ dy (x - mean[c])`.
 //!
 //! [`super::band_fold`] makes of them what batch normalisation needs while training. What computes `x` or `dy` makes them in passing
-//! ([`Role::Bands`]), a band at a time, while it is in the nearer caches. Only a pass makes them.
+//! ([`Role::Sums`]), a band at a time, while it is in the nearer caches. Only a pass makes them.
 //!
 //! Distances are taken from the mean of a row, in a second pass over it, and rows are joined one after another (Chan, Golub & LeVeque
 //! 1983): whatever the numbers are, no squares cancel.
@@ -16,7 +16,7 @@ use super::channel_loops::listed;
 use super::conv_nest::{guard, serial};
 use super::geometry::Geometry;
 use super::lower::{LowerCx, ScalarFn, Wants};
-use super::role::Role;
+use super::role::{InPassing, Role};
 use super::unconv_nest::by_phases;
 use super::vjp::{Applied, Emit, NotDifferentiable, Pulled};
 use super::winograd_nest::Cut;
@@ -418,7 +418,7 @@ impl OpRules for BandSums {
     }
 
     fn role(&self) -> Role {
-        Role::Bands(self.clone())
+        Role::Sums(InPassing::Bands(self.clone()))
     }
 
     fn cost(&self, inputs: &[&TensorTy], _out: &TensorTy) -> Cost {

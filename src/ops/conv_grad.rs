@@ -9,6 +9,8 @@ use super::conv::Conv;
 use super::unconv::Unconv;
 use super::vjp::{Applied, Emit, Pulled};
 use super::role::Role;
+use super::squares::Squares;
+use super::strips::{self, Loop, Strips};
 use super::args::Attrs;
 use super::case::Case;
 use super::{conv_grad_groups, conv_grad_nest};
@@ -116,6 +118,12 @@ impl OpRules for ConvGrad {
         }
         let sets = self.geometry.sets(dy.grid_dims()).len();
         let out = cx.out().clone();
+        if let Some(strips) = self.strips(&dy, &out).filter(|_| cx.goes_on()) {
+            return strips.write(cx, |cx, at| {
+                let taps = self.taps(&windows, &at[sets + 2..]);
+                self.sum(cx, &windows, &at[..sets], (&at[sets], &at[sets + 1]), &taps)
+            });
+        }
         // A loop per dimension of the weight, output channels split by group.
         let split = match self.geometry.links {
             Linking::Groups(g) => Some((g, dy.c() / g)),
@@ -150,8 +158,7 @@ impl OpRules for ConvGrad {
                     (o, listed(cx, "from", &at[sets], &ins), &at[sets + 1..])
                 }
             };
-            let taps: Vec<Affine> =
-                windows.iter().zip(taps).map(|(w, k)| super::conv_nest::tap(&self.geometry, w, k)).collect();
+            let taps = self.taps(&windows, taps);
             let sum = self.sum(cx, &windows, &at[..sets], (&o, &i), &taps);
             cx.store(&at, sum);
         });
@@ -187,7 +194,30 @@ impl OpRules for ConvGrad {
     }
 }
 
+/// The sums of squares that `op` on `x` and `dy` makes in passing.
+pub(super) fn squares(op: &ConvGrad, x: &TensorTy, dy: &TensorTy, out: &TensorTy) -> Option<Squares> {
+    let windows = op.windows(x, dy).ok()?;
+    let in_chunks = conv_grad_nest::squares(op, dy, out, &windows);
+    in_chunks.or_else(|| op.strips(dy, out)?.squares(out.dims().len()))
+}
+
 impl ConvGrad {
+    /// Strips where several sets of weights serve few positions each, all maps being linked.
+    fn strips(&self, dy: &TensorTy, out: &TensorTy) -> Option<Strips> {
+        if self.geometry.share == Share::All || self.geometry.links != Linking::Dense {
+            return None;
+        }
+        let held = conv_grad_nest::cut(out.dims(), strips::ELEMENTS);
+        let axes = out.names().iter().zip(out.dims()).zip(held).enumerate();
+        let loops = axes.map(|(dim, ((name, all), held))| Loop { name: name.to_string(), dim, all: *all, held });
+        Some(Strips { loops: loops.collect(), along: self.geometry.sets(dy.grid_dims()).len() })
+    }
+
+    /// The taps on each axis, from the weight's indices.
+    fn taps(&self, windows: &[Window], at: &[Affine]) -> Vec<Affine> {
+        windows.iter().zip(at).map(|(w, k)| super::conv_nest::tap(&self.geometry, w, k)).collect()
+    }
+
     /// The sum for one weight: over samples and, where a set of weights serves several positions, over those. Rows are summed
     /// on their own first, so that the rounding error does not grow with the product of all extents.
     fn sum(

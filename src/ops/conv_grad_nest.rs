@@ -10,6 +10,7 @@ use super::conv_grad::ConvGrad;
 use super::conv_nest::{seen, serial, tap, turning};
 use super::geometry::{Linking, Share};
 use super::lower::LowerCx;
+use super::squares::{Squares, Turn};
 use super::window::Window;
 use super::winograd_nest::grouped;
 use crate::loops::{Affine, Buf, Expr, LoopKind};
@@ -225,6 +226,20 @@ pub(super) fn shares(op: &ConvGrad, x: &TensorTy, dy: &TensorTy, windows: &[Wind
     best.1
 }
 
+/// The sums of squares that the gradient makes in passing, a part at a time, if chunks are worth it.
+pub(super) fn squares(op: &ConvGrad, dy: &TensorTy, out: &TensorTy, windows: &[Window]) -> Option<Squares> {
+    let (_, cut) = is_dense(op).then(|| Cut::of(out.dims(), &extents(dy, windows), windows, 1)).flatten()?;
+    let taps = out.dims().iter().enumerate().skip(2);
+    let mut part = cut.part[..2].to_vec();
+    part.extend(taps.map(|(dim, extent)| if dim == 2 { cut.part[2] } else { *extent }));
+    // As the buffer of sums lies.
+    let block = |dim: usize| Turn { dim, extent: cut.part[dim] / cut.block[dim], step: cut.block[dim] };
+    let mut turns = vec![block(0), block(1)];
+    turns.extend(part.iter().enumerate().skip(2).map(|(dim, extent)| Turn { dim, extent: *extent, step: 1 }));
+    turns.push(Turn { dim: 1, extent: cut.block[1], step: 1 });
+    Some(Squares { part, turns, lanes: Turn { dim: 0, extent: cut.block[0], step: 1 } })
+}
+
 /// Writes the loops of the gradient, if chunks are worth it; says whether.
 pub(super) fn lower(cx: &mut LowerCx<'_>, op: &ConvGrad, windows: &[Window]) -> bool {
     let extents = extents(cx.input(1), windows);
@@ -263,22 +278,29 @@ fn write(cx: &mut LowerCx<'_>, op: &ConvGrad, windows: &[Window], cut: &Cut, sha
     let serially: Vec<(String, usize)> =
         ["op", "ip", "kp"].iter().map(ToString::to_string).zip(turns).collect();
     let count = shares.unwrap_or(1);
-    // A group uses its buffer for one part after another.
-    let sums = cut.chunks.iter().any(|c| *c > 1).then(|| {
+    // A group uses its buffer for one part after another. What goes on does so from there.
+    let sums = (cut.chunks.iter().any(|c| *c > 1) || cx.goes_on()).then(|| {
         let own = loops.iter().map(|(n, e)| (&**n, *e));
         cx.scratch("sums", &[("s", count), ("g", cut.groups)].into_iter().chain(own).collect::<Vec<_>>())
     });
     turning(cx, LoopKind::Free, &[("s", count), ("g", cut.groups)], |cx, v| {
         let (share, group) = (&v[0], &v[1]);
         serial(cx, &serially, |cx, turn| {
-            let first = [0, 1, 2].map(|a| {
+            let number = [0, 1, 2].map(|a| {
                 let group = if a == cut.axis { group * turns[a] as i64 } else { Affine::k(0) };
-                &(&group + &turn[a]) * cut.part[a] as i64
+                &group + &turn[a]
             });
+            let first = [0, 1, 2].map(|a| &number[a] * cut.part[a] as i64);
             let sums = sums.map(|buf| (buf, [share.clone(), group.clone()]));
             let share = shares.map(|_| share.clone());
             let part = Part { op, windows, cut, loops: &loops, sums, share, first };
             part.write(cx, &chunks, &within);
+            if let Some((buf, place)) = &part.sums {
+                // Of taps only the first axis is cut.
+                let mut parts = vec![Affine::k(0); cx.out().dims().len()];
+                parts.iter_mut().zip(number).for_each(|(p, n)| *p = n);
+                cx.sum_part(&parts, &|cx, at| cx.b.load(*buf, &[&place[..], at].concat()));
+            }
         });
     });
 }
@@ -294,7 +316,31 @@ impl Part<'_> {
             });
         };
         let held = |v: &[Affine]| -> Vec<Affine> { [&place[..], v].concat() };
-        self.each(cx, |cx, v| cx.b.store(*buf, &held(v), 0.0));
+        if self.cut.chunks.iter().all(|c| *c == 1) {
+            self.each(cx, |cx, v| {
+                let at = self.weight(v);
+                let sum = self.chunk(cx, &at, within, &vec![Affine::k(0); within.len()]);
+                cx.b.store(*buf, &held(v), sum);
+            });
+        } else {
+            self.gather(cx, *buf, &held, chunks, within);
+        }
+        self.each(cx, |cx, v| {
+            let total = cx.b.load(*buf, &held(v));
+            cx.store(&self.out(self.weight(v)), total);
+        });
+    }
+
+    /// Adds up what chunks give.
+    fn gather(
+        &self,
+        cx: &mut LowerCx<'_>,
+        buf: Buf,
+        held: &dyn Fn(&[Affine]) -> Vec<Affine>,
+        chunks: &[(String, usize)],
+        within: &[(String, usize)],
+    ) {
+        self.each(cx, |cx, v| cx.b.store(buf, &held(v), 0.0));
         // Pairs of blocks one after another: what one pair reads fills the nearest cache as it is.
         let (blocks, members) = self.loops.split_at(2);
         let blocks: Vec<(String, usize)> = blocks.iter().rev().cloned().collect();
@@ -305,14 +351,10 @@ impl Part<'_> {
                     let pair = pair.iter().rev().cloned();
                     let v: Vec<Affine> = pair.chain(v.iter().map(|v| Affine::from(*v))).collect();
                     let sum = self.chunk(cx, &self.weight(&v), within, chunk);
-                    let total = cx.b.load(*buf, &held(&v)) + sum;
-                    cx.b.store(*buf, &held(&v), total);
+                    let total = cx.b.load(buf, &held(&v)) + sum;
+                    cx.b.store(buf, &held(&v), total);
                 });
             });
-        });
-        self.each(cx, |cx, v| {
-            let total = cx.b.load(*buf, &held(v));
-            cx.store(&self.out(self.weight(v)), total);
         });
     }
 

@@ -99,7 +99,7 @@ pub(super) fn lower(cx: &mut LowerCx<'_>, conv: &Conv, windows: &[Window]) {
     if let Some(gathering) = cx.gathers().cloned() {
         return by_windows(cx, conv, windows, &gathering);
     }
-    if let Some(bands) = cx.sums().map(|of| of.bands) {
+    if let Some(bands) = cx.bands().map(|of| of.bands) {
         return by_bands(cx, conv, windows, bands);
     }
     for section in sections(&conv.geometry.links, cx.input(0).c(), conv.channels, false) {

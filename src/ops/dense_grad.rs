@@ -15,9 +15,11 @@ use super::conv_nest::serial;
 use super::dense::Dense;
 use super::lower::{LowerCx, ScalarFn, Want, Wants};
 use super::role::Role;
+use super::squares::Squares;
+use super::strips::{self, Loop, Strips};
 use super::vjp::{Applied, Emit, Pulled};
 use super::{Cost, Field, Inferred, OpError, OpInfo, OpRules, Why, shape_rules};
-use crate::loops::{Affine, Expr, LoopKind};
+use crate::loops::{Affine, Expr, LoopKind, Reg};
 use crate::support::{Name, codes};
 use crate::tensor::array::Array;
 use crate::tensor::ty::TensorTy;
@@ -38,9 +40,6 @@ fn lanes(outputs: usize) -> Option<usize> {
 
 /// Most elements of a sample, and of all samples, whose partial sums are made at a time.
 const HELD: [usize; 2] = [64, 2048];
-
-/// Elements of the weight's gradient by rows that lie in the nearer caches until they are stored.
-const ROWS: usize = 1 << 15;
 
 /// `c * extents + …`: the number of an element of a sample.
 fn flat(dims: &[usize], at: &[Affine]) -> Affine {
@@ -130,40 +129,32 @@ fn by_lanes(cx: &mut LowerCx<'_>, lanes: usize) {
     });
 }
 
-/// The loops of the gradient by the weight, whose elements go on where they are stored: some rows at a time, so that each memory that is
-/// then read or written is gone over in order.
-fn by_rows(cx: &mut LowerCx<'_>) {
-    let (x, o) = (cx.input(0).clone(), cx.out().dims()[0]);
-    let held = cut(&x.dims()[1..], ROWS / o.max(1));
-    let names: Vec<&str> = x.names().iter().skip(1).map(|n| &**n).collect();
-    let groups: Vec<(&str, usize)> =
-        names.iter().zip(&x.dims()[1..]).zip(&held).map(|((n, all), held)| (*n, all / held)).collect();
-    let rows: Vec<(&str, usize)> = names.iter().copied().zip(held.iter().copied()).chain([("o", o)]).collect();
-    let near = cx.scratch("rows", &[&groups[..], &rows].concat());
-    cx.nested(LoopKind::Free, &groups, |cx, group| {
-        let group: Vec<Affine> = group.iter().map(|v| Affine::from(*v)).collect();
-        let first: Vec<Affine> = group.iter().zip(&held).map(|(g, held)| g * *held as i64).collect();
-        let place = |v: &[crate::loops::Var]| -> (Vec<Affine>, Vec<Affine>, Affine) {
-            let v: Vec<Affine> = v.iter().map(|v| Affine::from(*v)).collect();
-            let i = first.iter().zip(&v).map(|(first, v)| first + v).collect();
-            ([&group[..], &v].concat(), i, v[v.len() - 1].clone())
-        };
-        cx.nested(LoopKind::Free, &rows, |cx, v| {
-            let (held, i, o) = place(v);
-            let acc = cx.b.let_(0.0);
-            serial(cx, &[("n".to_owned(), x.n())], |cx, n| {
-                let dy = cx.load(1, &[n[0].clone(), o]);
-                let product = Expr::fma(dy, cx.load(0, &[n, &i].concat()), acc.into());
-                cx.b.set(acc, product);
-            });
-            cx.b.store(near, &held, acc);
-        });
-        cx.nested(LoopKind::Free, &rows, |cx, v| {
-            let (held, i, o) = place(v);
-            let value = cx.b.load(near, &held);
-            cx.store(&[o, flat(&x.dims()[1..], &i)], value);
-        });
+/// The strips of the gradient by the weight of a layer on `x` with `outputs`, if its elements go on from there.
+fn strips(x: &TensorTy, outputs: usize) -> Strips {
+    let held = cut(&x.dims()[1..], strips::ELEMENTS / outputs.max(1));
+    let axes = x.names().iter().zip(x.dims()).skip(1).zip(held);
+    let mut loops: Vec<Loop> =
+        axes.map(|((name, all), held)| Loop { name: name.to_string(), dim: 1, all: *all, held }).collect();
+    let along = loops.len();
+    loops.push(Loop { name: "o".to_owned(), dim: 0, all: outputs, held: outputs });
+    Strips { loops, along }
+}
+
+/// The sums of squares that the gradient by the weight `out` of a layer on `x` makes in passing.
+pub(super) fn squares(x: &TensorTy, out: &TensorTy) -> Option<Squares> {
+    strips(x, *out.dims().first()?).squares(2)
+}
+
+/// An element of the gradient by the weight: of output `o` and the element of the input at `i`.
+fn by_weight(cx: &mut LowerCx<'_>, o: &Affine, i: &[Affine]) -> Reg {
+    let samples = cx.input(0).n();
+    let acc = cx.b.let_(0.0);
+    serial(cx, &[("n".to_owned(), samples)], |cx, n| {
+        let dy = cx.load(1, &[n[0].clone(), o.clone()]);
+        let product = Expr::fma(dy, cx.load(0, &[n, i].concat()), acc.into());
+        cx.b.set(acc, product);
     });
+    acc
 }
 
 impl OpRules for DenseGrad {
@@ -244,21 +235,21 @@ impl OpRules for DenseGrad {
 
     fn lower(&self, cx: &mut LowerCx<'_>) {
         match self {
-            Self::Weight if cx.has_followers() => by_rows(cx),
+            Self::Weight if cx.goes_on() => {
+                let strips = strips(cx.input(0), cx.out().dims()[0]);
+                strips.write(cx, |cx, at| {
+                    let (o, i) = at.split_last().expect("a loop over outputs");
+                    by_weight(cx, o, i).into()
+                });
+            }
             Self::Weight => {
                 let (x, o) = (cx.input(0).clone(), cx.out().dims()[0]);
                 let mut dims = vec![("o", o)];
                 dims.extend(x.names().iter().map(|n| &**n).zip(x.dims().iter().copied()).skip(1));
                 cx.nested(LoopKind::Free, &dims, |cx, vars| {
                     let at: Vec<Affine> = vars.iter().map(|v| Affine::from(*v)).collect();
-                    let acc = cx.b.let_(0.0);
-                    serial(cx, &[("n".to_owned(), x.n())], |cx, n| {
-                        let from = [n, &at[1..]].concat();
-                        let dy = cx.load(1, &[n[0].clone(), at[0].clone()]);
-                        let product = Expr::fma(dy, cx.load(0, &from), acc.into());
-                        cx.b.set(acc, product);
-                    });
-                    cx.store(&[at[0].clone(), flat(&x.dims()[1..], &at[1..])], acc);
+                    let sum = by_weight(cx, &at[0], &at[1..]);
+                    cx.store(&[at[0].clone(), flat(&x.dims()[1..], &at[1..])], sum);
                 });
             }
             Self::Input(_) if let Some(lanes) = lanes(cx.input(0).c()) => by_lanes(cx, lanes),

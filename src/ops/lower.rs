@@ -3,6 +3,8 @@
 
 use super::bands::{self, BandSums};
 use super::gather::Gathering;
+use super::role::InPassing;
+use super::squares::Squares;
 use crate::loops::build::NestBuilder;
 use crate::loops::{Affine, Buf, Expr, LoopKind, Nest, Reg};
 use crate::tensor::layout::Layout;
@@ -81,9 +83,9 @@ pub struct LowerCx<'a> {
     summing: Option<Summing>,
 }
 
-/// Sums over bands of what is stored.
+/// Sums that are made in passing.
 struct Summing {
-    of: BandSums,
+    of: InPassing,
     /// Where they go.
     to: Operand,
     /// Which of the extra operands are its own.
@@ -143,30 +145,53 @@ impl<'a> LowerCx<'a> {
         self
     }
 
-    /// Says that sums over bands of what is stored are wanted, in a buffer behind the output's: `extras` are their further operands.
-    /// The root says with [`Self::sum_band`] when it has stored a band.
+    /// Says that sums in passing are wanted, in a buffer behind the others: `extras` are their further operands. The root says with
+    /// [`Self::sum_band`] when it has stored a band, with [`Self::sum_part`] when it has all of a part.
     #[must_use]
-    pub fn summing(mut self, of: &BandSums, to: (&TensorTy, &Layout), extras: Vec<usize>) -> Self {
+    pub fn summing(mut self, of: &InPassing, to: (&TensorTy, &Layout), extras: Vec<usize>) -> Self {
         let to = Operand { buf: self.b.buf("sums", to.0, to.1, true), ty: to.0.clone() };
         self.summing = Some(Summing { of: of.clone(), to, extras });
         self
     }
 
-    /// The sums that are wanted, if any are.
-    pub fn sums(&self) -> Option<&BandSums> {
-        self.summing.as_ref().map(|s| &s.of)
+    /// The sums over bands that are wanted, if any are.
+    pub fn bands(&self) -> Option<&BandSums> {
+        self.summing.as_ref().and_then(|s| if let InPassing::Bands(of) = &s.of { Some(of) } else { None })
     }
 
-    /// Sums the band at `place`, all of which is stored, if sums are wanted.
+    /// The sums of squares that are wanted, if any are.
+    pub fn squares(&self) -> Option<&Squares> {
+        self.summing.as_ref().and_then(|s| if let InPassing::Squares(of) = &s.of { Some(of) } else { None })
+    }
+
+    /// Sums the band at `place`, all of which is stored, if sums over bands are wanted.
     pub(super) fn sum_band(&mut self, place: &bands::Place) {
         let Some(s) = self.summing.take() else { return };
-        let ty = self.out.ty.clone();
-        let load = |cx: &LowerCx<'_>, i: usize, at: &[Affine]| match i.checked_sub(1) {
-            None => cx.kept(at),
-            Some(i) => cx.b.load(cx.extras[s.extras[i]].buf, at),
-        };
-        s.of.write(self, &ty, place, &load, &|cx, at, value| cx.b.store(s.to.buf, at, value));
+        if let InPassing::Bands(of) = &s.of {
+            let ty = self.out.ty.clone();
+            let load = |cx: &LowerCx<'_>, i: usize, at: &[Affine]| match i.checked_sub(1) {
+                None => cx.kept(at),
+                Some(i) => cx.b.load(cx.extras[s.extras[i]].buf, at),
+            };
+            of.write(self, &ty, place, &load, &|cx, at, value| cx.b.store(s.to.buf, at, value));
+        }
         self.summing = Some(s);
+    }
+
+    /// Sums the squares of the part that `parts` count along each dimension, if they are wanted; `load` gives the element at the indices of
+    /// the loops over a part ([`Squares::turns`], then lanes) before any follower.
+    pub(super) fn sum_part(&mut self, parts: &[Affine], load: &dyn Fn(&LowerCx<'_>, &[Affine]) -> Expr) {
+        let Some(s) = self.summing.take() else { return };
+        if let InPassing::Squares(of) = &s.of {
+            let ty = self.ty.clone();
+            of.write(self, &ty, parts, load, &|cx, at, value| cx.b.store(s.to.buf, at, value));
+        }
+        self.summing = Some(s);
+    }
+
+    /// Whether what the root makes goes on in this nest: into followers, or sums of squares.
+    pub fn goes_on(&self) -> bool {
+        self.has_followers() || self.squares().is_some()
     }
 
     /// The pool that takes the results by windows, if there is one.
@@ -258,7 +283,9 @@ impl<'a> LowerCx<'a> {
             let mut regs: Vec<Reg> = Vec::new();
             for taken in &f.operands {
                 regs.push(match taken {
-                    Taken::Member(member) => members.get(*member).copied().unwrap_or(members[members.len() - 1]),
+                    Taken::Member(member) => {
+                        members.get(*member).copied().unwrap_or(members[members.len() - 1])
+                    }
                     Taken::Extra(extra) => *extras[*extra].get_or_insert_with(|| {
                         let e = &self.extras[*extra];
                         let load = self.b.load(e.buf, &broadcast(&e.ty, ty, at));

@@ -31,6 +31,7 @@ mod reduce;
 pub mod role;
 pub mod shape_rules;
 mod start;
+mod strips;
 pub mod tabled;
 mod unconv_nest;
 pub mod vjp;
@@ -147,6 +148,7 @@ ops! {
     Slice(slice::Slice),
     Softmax(softmax::Softmax),
     SoftmaxGrad(softmax_grad::SoftmaxGrad),
+    Squares(squares::Squares),
     Sum(sum::Sum),
     Unary(unary::Unary),
     UnaryGrad(unary_grad::UnaryGrad),

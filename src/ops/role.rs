@@ -3,6 +3,7 @@
 use super::Op;
 use super::bands::BandSums;
 use super::gather::Gathering;
+use super::squares::Squares;
 use crate::tensor::ty::TensorTy;
 
 /// A property that a pass can use.
@@ -34,8 +35,17 @@ pub enum Role {
     Linear(Box<Linear>),
     /// A pool whose windows neither overlap nor leave anything out, if extents allow: the operation before it may do it in passing.
     Gathers(Gathering),
-    /// Sums over bands of the first operand, which what computes it may make in passing, if its bands are the same.
+    /// Sums of the first operand which what computes it may make in passing, if it computes it in the same parts.
+    Sums(InPassing),
+}
+
+/// See [`Role::Sums`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum InPassing {
+    /// Over bands of an activation, when all followers have been applied.
     Bands(BandSums),
+    /// Of squares of a weight's gradient, before any follower.
+    Squares(Squares),
 }
 
 /// See [`Role::Linear`].

@@ -141,7 +141,7 @@ fn phases(w: &Window, turns: usize) -> Vec<Phase> {
 
 /// The nests of `op`; `windows` are those of the forward layer on this one's output.
 pub(super) fn lower(cx: &mut LowerCx<'_>, op: &Unconv, windows: &[Window]) {
-    if let Some(bands) = cx.sums().map(|of| of.bands) {
+    if let Some(bands) = cx.bands().map(|of| of.bands) {
         return by_bands(cx, op, windows, bands);
     }
     for section in sections(&op.geometry.links, op.channels, cx.input(0).c(), true) {

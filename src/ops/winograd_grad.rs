@@ -14,6 +14,7 @@ use super::case::{Case, act};
 use super::lower::{LowerCx, ScalarFn, Want, Wants};
 use super::minimal::Tile;
 use super::role::Role;
+use super::squares::Squares;
 use super::vjp::{Applied, Emit, NotDifferentiable, Pulled};
 use super::winograd_fold::WinogradFold;
 use super::winograd_grad_nest::{Cut, lower};
@@ -102,6 +103,11 @@ impl WinogradGrad {
         }
         let tile = Tile::of(attrs.size("tile")?)?;
         Ok(Self { tile, lo, folded: attrs.bool("folded")?, flip: attrs.bool("flip")? })
+    }
+
+    /// The sums of squares that it makes in passing where it is folded.
+    pub(super) fn squares(&self, x: &TensorTy, dy: &TensorTy) -> Option<Squares> {
+        super::winograd_fold::squares_of(Cut::of(self.tile, x, dy)?.outputs())
     }
 
     /// Test cases.

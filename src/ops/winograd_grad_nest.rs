@@ -9,6 +9,7 @@
 use super::conv_nest::serial;
 use super::lower::LowerCx;
 use super::minimal::Tile;
+use super::winograd_fold;
 use super::winograd_grad::WinogradGrad;
 use super::winograd_nest::{ELEMENTS_MAX, grouped};
 use crate::loops::{Affine, Buf, Expr, LoopKind};
@@ -158,6 +159,11 @@ impl Cut {
         ]
     }
 
+    /// Output maps of a part.
+    pub(super) fn outputs(&self) -> usize {
+        self.part[1]
+    }
+
     /// Tiles of a chunk. In buffers there is room for an odd number, so that the numbers of a tile lie in different sets of the
     /// nearest cache.
     fn held(&self) -> usize {
@@ -221,6 +227,8 @@ pub(super) fn lower(cx: &mut LowerCx<'_>, op: &WinogradGrad) {
     } else {
         Sums::Kept
     };
+    // What goes on does so a strip at a time.
+    let strip = cx.goes_on().then(|| winograd_fold::strip(cx, &outer, cut.part[1])).filter(|_| op.folded);
     cx.nested(LoopKind::Free, &outer, |cx, v| {
         let slot = [v[0], v[1]].map(Affine::from);
         let turns = cut.turns();
@@ -233,14 +241,21 @@ pub(super) fn lower(cx: &mut LowerCx<'_>, op: &WinogradGrad) {
                 &cut,
                 Place { slot: slot.clone(), part, first: [0, 0, 0].map(Affine::k) },
                 [x, dy],
-                sums,
+                (sums, strip),
             );
         });
     });
 }
 
 /// All sums of a pair of parts, and what comes of them.
-fn one_part(cx: &mut LowerCx<'_>, op: &WinogradGrad, cut: &Cut, place: Place, [x, dy]: [Buf; 2], sums: Sums) {
+fn one_part(
+    cx: &mut LowerCx<'_>,
+    op: &WinogradGrad,
+    cut: &Cut,
+    place: Place,
+    [x, dy]: [Buf; 2],
+    (sums, strip): (Sums, Option<Buf>),
+) {
     let all = cut.sums();
     // Sums of one chunk are stored as they are, those of several gathered.
     let gathered = cut.chunks != [1, 1, 1];
@@ -259,7 +274,17 @@ fn one_part(cx: &mut LowerCx<'_>, op: &WinogradGrad, cut: &Cut, place: Place, [x
         multiply(cx, cut, &place, [x, dy], sums, gathered);
     });
     match sums {
-        Sums::Own(buf) => fold(cx, op, cut, &place, buf),
+        Sums::Own(buf) => match strip {
+            None => fold(cx, op, cut, &place, buf),
+            Some(strip) => {
+                let blocks = cut.part[0] / LANES;
+                serial(cx, &[("strip".to_owned(), blocks)], |cx, block| {
+                    fold_strip(cx, op, cut, &place, (buf, strip), &block[0]);
+                    let parts = [place.part[1].clone(), &(&place.part[0] * blocks as i64) + &block[0]];
+                    winograd_fold::go_on(cx, (strip, &place.slot), &parts, cut.part[1]);
+                });
+            }
+        },
         Sums::Kept if cx.has_followers() => cx.nested(LoopKind::Free, &all[3..], |cx, v| {
             let at = place.kept(&v.iter().map(|v| Affine::from(*v)).collect::<Vec<_>>());
             let total = cx.kept(&at);
@@ -301,6 +326,31 @@ fn fold(cx: &mut LowerCx<'_>, op: &WinogradGrad, cut: &Cut, place: &Place, sums:
         op.tile.both(cx, span, Tile::fold_rule, load, |cx, k, l, w| {
             let taps = [tap(k), tap(l)].map(|t| Affine::k(t as i64));
             cx.store(&[&[output.clone(), input.clone()], &taps[..]].concat(), Expr::Reg(w));
+        });
+    });
+}
+
+/// The same of a block of 16 input maps, stored into a strip.
+fn fold_strip(
+    cx: &mut LowerCx<'_>,
+    op: &WinogradGrad,
+    cut: &Cut,
+    place: &Place,
+    (sums, strip): (Buf, Buf),
+    block: &Affine,
+) {
+    let (span, tap) = (op.tile.span(), |k: usize| if op.flip { 2 - k } else { k });
+    cx.nested(LoopKind::Free, &[("il", LANES), ("ob", cut.part[1] / LANES), ("ol", LANES)], |cx, v| {
+        let [il, ob, ol] = [v[0], v[1], v[2]].map(Affine::from);
+        let i = &(block * LANES as i64) + &il;
+        let load = |cx: &mut LowerCx<'_>, k: usize, l: usize| {
+            let t = Affine::k((span * k + l) as i64);
+            cx.b.load(sums, &place.within(&[t, ob.clone(), i.clone(), ol.clone()]))
+        };
+        op.tile.both(cx, span, Tile::fold_rule, load, |cx, k, l, w| {
+            let taps = [tap(k), tap(l)].map(|t| Affine::k(t as i64));
+            let at = [&place.slot[..], &taps, &[il.clone(), ob.clone(), ol.clone()]].concat();
+            cx.b.store(strip, &at, Expr::Reg(w));
         });
     });
 }

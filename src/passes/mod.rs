@@ -15,6 +15,7 @@ mod layout;
 mod norm;
 mod recompute;
 mod shares;
+mod squares;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -128,8 +129,15 @@ pub const PASSES: &[Pass] = &[
         run: |work, _| bands::run(work),
     },
     Pass {
+        name: "squares",
+        after: &["winograd", "shares"],
+        needed: false,
+        restates: false,
+        run: |work, _| squares::run(work),
+    },
+    Pass {
         name: "cse",
-        after: &["fold", "norm", "winograd", "shares", "bands"],
+        after: &["fold", "norm", "winograd", "shares", "bands", "squares"],
         needed: false,
         restates: false,
         run: |work, _| cse::run(work),

@@ -51,7 +51,7 @@ fn said(work: &Work, id: ValueId, at_load: &[bool]) -> Option<Said> {
         | Role::Norm { .. }
         | Role::NormGrad { .. }
         | Role::Gathers(_)
-        | Role::Bands(_)
+        | Role::Sums(_)
         | Role::Linear(_) => None,
     }
 }

@@ -262,7 +262,11 @@ fn check(entry: &Entry, places: &[Place], sizes: &Sizes) -> Result<(), &'static 
         }
         let lines = match place {
             Place::Arena(at) | Place::State(at) => at.is_multiple_of(ALIGN / size_of::<f32>()),
-            Place::Private { .. } | Place::Param(_) | Place::Const(_) | Place::Input(_) | Place::Output(_) => false,
+            Place::Private { .. }
+            | Place::Param(_)
+            | Place::Const(_)
+            | Place::Input(_)
+            | Place::Output(_) => false,
         };
         if spec.aligned && !lines {
             return Err("a buffer that begins at no cache line of arena or state, against its entry");

@@ -45,7 +45,8 @@ impl Recipe {
     /// What options say, nothing measured.
     pub fn plain(options: &Options) -> Self {
         let registers = Target::of(&options.isa).vector_registers;
-        let passes = passes::Settings { exact: options.exact, registers, beside: true, ..options.level.into() };
+        let passes =
+            passes::Settings { exact: options.exact, registers, beside: true, ..options.level.into() };
         Self { passes, plans: BTreeMap::new(), threads: Some(options.threads) }
     }
 

@@ -169,7 +169,9 @@ impl Model {
         for port in &self.compiled.outputs {
             outputs.push(zeros(port.len())?);
         }
-        self.with_memory(&inputs, &mut outputs, |memory| self.compiled.run(false).run(memory, &*self.executor))?;
+        self.with_memory(&inputs, &mut outputs, |memory| {
+            self.compiled.run(false).run(memory, &*self.executor)
+        })?;
         Ok(Outputs::of(&self.compiled.outputs, outputs))
     }
 
@@ -205,7 +207,9 @@ impl Model {
             dropped.push(zeros(if place.is_some() { 0 } else { port.len() })?);
         }
         let buffers = places.into_iter().zip(&mut dropped).map(|(p, d)| p.unwrap_or(d));
-        self.with_buffers(&inputs, buffers.collect(), |memory| self.compiled.run(false).run(memory, &*self.executor))
+        self.with_buffers(&inputs, buffers.collect(), |memory| {
+            self.compiled.run(false).run(memory, &*self.executor)
+        })
     }
 
     /// Whether a run changes weights: the network is a training step.
@@ -267,7 +271,8 @@ impl Model {
         let done = run(compiled.run(store.turned), memory);
         self.arenas.lock().unwrap_or_else(PoisonError::into_inner).push(arena);
         done?;
-        let holds = commit.is_some_and(|port| outputs.get(port).map_or(&added[..], |o| o).iter().all(|x| *x > 0.0));
+        let holds =
+            commit.is_some_and(|port| outputs.get(port).map_or(&added[..], |o| o).iter().all(|x| *x > 0.0));
         store.turned ^= holds;
         Ok(())
     }

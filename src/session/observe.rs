@@ -181,7 +181,8 @@ impl Model {
             }
         };
         if self.is_stateful() {
-            let run = |program: &Program, memory: Memory<'_>| program.run_observed(memory, &*executor, &mut see);
+            let run =
+                |program: &Program, memory: Memory<'_>| program.run_observed(memory, &*executor, &mut see);
             self.clone().with_state(&inputs, &mut outputs, run)?;
         } else {
             let run = |memory: Memory<'_>| compiled.run(false).run_observed(memory, &*executor, &mut see);

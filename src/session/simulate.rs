@@ -69,11 +69,15 @@ fn run_step(
 ) -> Result<(), String> {
     let nest = &program.nests[i].nest;
     let places = program.memory.bufs(i, step);
-    let mut bufs: Vec<Vec<f32>> =
-        places.iter().zip(&nest.bufs).map(|(place, b)| range(*place, b.len, program.memory.twin, memories).to_vec()).collect();
+    let mut bufs: Vec<Vec<f32>> = places
+        .iter()
+        .zip(&nest.bufs)
+        .map(|(place, b)| range(*place, b.len, program.memory.twin, memories).to_vec())
+        .collect();
     crate::loops::interp::run_all(nest, &mut bufs, fma).map_err(|e| format!("{}: {e}", nest.name))?;
     for stored in step.reads.len()..step.shared() {
-        range(places[stored], bufs[stored].len(), program.memory.twin, memories).copy_from_slice(&bufs[stored]);
+        range(places[stored], bufs[stored].len(), program.memory.twin, memories)
+            .copy_from_slice(&bufs[stored]);
     }
     Ok(())
 }

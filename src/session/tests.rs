@@ -331,7 +331,7 @@ fn more_threads_than_planned_have_private_buffers_too() {
     let text = "net Deep(x: [c: 32, h: 16, w: 16]) -> [c: 32, h: 16, w: 16] { \
                 x |> conv(32, 3x3, pad: same) |> relu |> conv(32, 3x3, pad: same) }";
     let model = Compiler::new(Options::default().batch(8).threads(1)).compile_text(text).expect("a network");
-    assert!(model.compiled.run.sizes().private > 0, "minimal filtering has buffers of its own");
+    assert!(model.compiled.run(false).sizes().private > 0, "minimal filtering has buffers of its own");
     let x: Vec<f32> = (0..8 * 32 * 256).map(|i| (i % 97) as f32 / 97.0).collect();
     let shape = [("n", 8), ("c", 32), ("h", 16), ("w", 16)];
     let run = |model: &Model| {

@@ -18,11 +18,11 @@ use super::optimizer::{Optimizer, Scalars};
 use crate::grad::{GradError, filled, gradients};
 use crate::graph::{Def, Graph, Update, ValueId};
 use crate::ops::OpError;
-use crate::ops::aggregate::{Aggregate, AggregateFn};
 use crate::ops::binary::{Binary, BinaryFn, Number};
 use crate::ops::init::Init;
 use crate::ops::optim::Optim;
-use crate::ops::sum::{Kept, Sum};
+use crate::ops::squares::Squares;
+use crate::ops::sum::Sum;
 use crate::ops::unary::{Unary, UnaryFn};
 use crate::tensor::ty::TensorTy;
 
@@ -222,17 +222,11 @@ impl Builder<'_> {
         for (weight, grad) in pairs {
             let name = format!("{}.norm", self.graph.value(*weight).name);
             let ty = self.graph.value(*grad).ty.clone();
-            // Rows first, side by side. Those of a matrix lie as they are summed; of others squares are made first, in the order of memory.
-            let rank = ty.dims().len();
-            let mut part = if rank == 2 {
-                self.op(&name, Aggregate { f: AggregateFn::SumSquare, dims: vec![1] }, &[*grad])?
-            } else {
+            let mut part = if ty.dims().len() < 2 {
                 self.op(&name, Binary::of(BinaryFn::Mul), &[*grad, *grad])?
+            } else {
+                self.op(&name, Squares::any(&ty), &[*grad])?
             };
-            if rank > 2 {
-                let kept = Kept { name: ty.names()[0].clone(), dim: 0, extent: ty.dims()[0] };
-                part = self.op(&name, Sum { kept: vec![kept] }, &[part])?;
-            }
             if !ty.dims().is_empty() {
                 part = self.op(&name, Sum { kept: Vec::new() }, &[part])?;
             }

@@ -9,7 +9,7 @@ use cnnc::loops::private::privatise;
 use cnnc::loops::{Nest, interp, parse, print, verify};
 use cnnc::ops::binary::{Binary, BinaryFn};
 use cnnc::ops::case::Case;
-use cnnc::ops::lower::{Follower, LowerCx, Want};
+use cnnc::ops::lower::{Follower, LowerCx, Taken, Want};
 use cnnc::ops::unary::{Unary, UnaryFn};
 use cnnc::ops::{Op, OpRules, all_cases, infos};
 use cnnc::runtime::program::{Memory, Place, Program, Sizes, Step};
@@ -157,7 +157,10 @@ fn ready(case: &Case, p: &Prepared, lay: Lay, extra: Option<(&TensorTy, &[f32])>
     if let (Some((ty, data)), Some(l)) = (extra, &extra_layout) {
         extras.push((ty, l));
         bufs.push(place(data, ty, l));
-        let scalars = [(add.scalar(), vec![Some(0), None]), (tanh.scalar(), vec![None])];
+        let scalars = [
+            (add.scalar(), vec![Taken::Extra(0), Taken::Member(0)]),
+            (tanh.scalar(), vec![Taken::Member(1)]),
+        ];
         followers.extend(scalars.into_iter().map(|(scalar, operands)| Follower {
             scalar: scalar.expect("an elementwise operation"),
             operands,
