@@ -118,7 +118,8 @@ fn ordered(work: &Work) -> Work {
             graph.uses(id).iter().for_each(|x| heavy[x.index()] = true);
         }
     }
-    // Of what stays its number; of what moves that of what it waits for, and a stage behind that, odd if it is elementwise.
+    // Of what stays its number; of what moves that of what it waits for, and a stage behind that, odd if it is elementwise:
+    // what an operation makes meets elementwise ones first.
     let mut places: Vec<(usize, usize)> = Vec::with_capacity(graph.values.len());
     for id in graph.ids() {
         let inputs = graph.uses(id);
@@ -128,7 +129,7 @@ fn ordered(work: &Work) -> Work {
             Def::Op { op, .. } => {
                 let (at, stage) = inputs.iter().map(|x| places[x.index()]).max().unwrap_or((id.index(), 0));
                 let elementwise = op.rules().scalar().is_some() && !graph.value(id).ty.dims().is_empty();
-                (at, if elementwise { stage | 1 } else { stage.max(1).next_multiple_of(2) })
+                (at, if elementwise { stage | 1 } else { (stage | 1) + 1 })
             }
         });
     }

@@ -4,6 +4,8 @@
 //! knows an operation.
 
 pub mod assemble;
+#[cfg(test)]
+mod beside_tests;
 pub mod claims;
 mod compiler;
 pub mod dump;

@@ -140,16 +140,18 @@ pub fn build(graph: &mut Graph, loss: ValueId, settings: &Settings) -> Result<()
         Some(open) => b.op("@gate", Optim::Finite, &[health, open])?,
         None => finite,
     };
-    // Statistics change with every micro-batch.
-    for u in std::mem::take(&mut b.graph.updates) {
+    // Statistics, and sums of gradients, change with every micro-batch.
+    let statistics = std::mem::take(&mut b.graph.updates);
+    for (u, averaged) in
+        statistics.into_iter().map(|u| (u, settings.average)).chain(sums.into_iter().map(|u| (u, None)))
+    {
         let name = format!("{}.next", b.graph.value(u.param).name);
         let value = b.op(&name, Optim::Gate, &[u.value, u.param, finite])?;
         b.graph.updates.push(Update { param: u.param, value });
-        if let Some(decay) = settings.average {
+        if let Some(decay) = averaged {
             b.average(u.param, value, decay, finite)?;
         }
     }
-    b.graph.updates.extend(sums);
     b.updates(&pairs, settings, gate)?;
     b.graph.output(LOSS, mean, Vec::new());
     b.graph.output(NORM, norm, Vec::new());

@@ -49,6 +49,7 @@ const REFUSING: &[&str] = &[
     "lrn_grad",
     "optim",
     "pool_grad",
+    "squares",
     "winograd",
     "winograd_fold",
     "winograd_grad",

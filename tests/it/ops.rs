@@ -1,7 +1,7 @@
 //! Every case of every operation on every engine: attributes print and parse back, the nest keeps the rules of its
 //! verifier and prints and parses back, and the loop interpreter (raw and scheduled nests) and machine code (baseline and
-//! native, one thread and two) agree with the `f64` reference, in several layouts, alone and with followers. And every
-//! example of the catalogue compiles and agrees with the reference.
+//! native, one thread and two) agree with the `f64` reference, in several layouts, alone, with followers, and, of weights, with values in
+//! the middle of those kept and squares summed. And every example of the catalogue compiles and agrees with the reference.
 
 use cnnc::codegen::compile;
 use cnnc::kernels::isa::Isa;
@@ -10,6 +10,8 @@ use cnnc::loops::{Nest, interp, parse, print, verify};
 use cnnc::ops::binary::{Binary, BinaryFn};
 use cnnc::ops::case::Case;
 use cnnc::ops::lower::{Follower, LowerCx, Taken, Want};
+use cnnc::ops::role::InPassing;
+use cnnc::ops::squares::{self, Squares};
 use cnnc::ops::unary::{Unary, UnaryFn};
 use cnnc::ops::{Op, OpRules, all_cases, infos};
 use cnnc::runtime::program::{Memory, Place, Program, Sizes, Step};
@@ -132,15 +134,34 @@ fn prepare(case: &Case) -> Result<Prepared, String> {
     Ok(Prepared { inputs, out: inferred.ty, expected })
 }
 
-/// A nest with the buffers it runs on; the last one is the output.
+/// What goes on behind the operation of a case.
+#[derive(Clone, Copy)]
+enum Behind<'a> {
+    /// Nothing.
+    Nothing,
+    /// An addition of this per channel, and a `tanh`.
+    Added(&'a TensorTy, &'a [f32]),
+    /// An addition of this of the same type, kept as the case's own result is, then a product of both; and these sums of squares.
+    Kept(&'a [f32], Option<&'a Squares>),
+}
+
+/// A result of a nest: its type, how it lies, what it should be, and within which error.
+struct Found {
+    ty: TensorTy,
+    layout: Layout,
+    expected: Array,
+    tolerance: f64,
+}
+
+/// A nest with the buffers it runs on; the last ones are its results.
 struct Ready {
     nest: Nest,
     bufs: Vec<Vec<f32>>,
     out: Layout,
 }
 
-/// Lowers the case, with an addition of `extra` per channel and a `tanh` fused behind if it is given.
-fn ready(case: &Case, p: &Prepared, lay: Lay, extra: Option<(&TensorTy, &[f32])>) -> Ready {
+/// Lowers the case, with what goes on behind it.
+fn ready(case: &Case, p: &Prepared, lay: Lay, behind: Behind<'_>) -> Ready {
     let types: Vec<&TensorTy> = case.inputs.iter().collect();
     let rules = case.op.rules();
     let wants = rules.wants(&types, &p.out);
@@ -150,25 +171,41 @@ fn ready(case: &Case, p: &Prepared, lay: Lay, extra: Option<(&TensorTy, &[f32])>
     let operands: Vec<(&TensorTy, &Layout)> = types.iter().copied().zip(&layouts).collect();
     let mut bufs: Vec<Vec<f32>> =
         p.inputs.iter().zip(&operands).map(|(data, (ty, l))| place(data, ty, l)).collect();
-    let (add, tanh) = (Binary::of(BinaryFn::Add), Unary::of(UnaryFn::Tanh));
-    let extra_layout = extra.map(|(ty, _)| Layout::canonical(ty.dims().len()));
-    let mut extras = Vec::new();
-    let mut followers = Vec::new();
-    if let (Some((ty, data)), Some(l)) = (extra, &extra_layout) {
-        extras.push((ty, l));
-        bufs.push(place(data, ty, l));
-        let scalars = [
-            (add.scalar(), vec![Taken::Extra(0), Taken::Member(0)]),
-            (tanh.scalar(), vec![Taken::Member(1)]),
-        ];
-        followers.extend(scalars.into_iter().map(|(scalar, operands)| Follower {
-            scalar: scalar.expect("an elementwise operation"),
-            operands,
-        }));
+    let [add, mul] = [BinaryFn::Add, BinaryFn::Mul].map(Binary::of);
+    let tanh = Unary::of(UnaryFn::Tanh);
+    let per_channel = Layout::canonical(1);
+    let (mut extras, mut followers) = (Vec::new(), Vec::new());
+    match behind {
+        Behind::Nothing => {}
+        Behind::Added(ty, data) => {
+            extras.push((ty, &per_channel));
+            bufs.push(place(data, ty, &per_channel));
+            followers.push((add.scalar(), vec![Taken::Extra(0), Taken::Member(0)]));
+            followers.push((tanh.scalar(), vec![Taken::Member(1)]));
+        }
+        Behind::Kept(data, _) => {
+            extras.push((&p.out, &out));
+            bufs.push(place(data, &p.out, &out));
+            followers.push((add.scalar(), vec![Taken::Extra(0), Taken::Member(0)]));
+            followers.push((mul.scalar(), vec![Taken::Member(1), Taken::Member(0)]));
+        }
     }
-    let mut cx = LowerCx::new(&case.name, &operands, &extras, (&p.out, &out), followers);
+    let followers = followers
+        .into_iter()
+        .map(|(scalar, operands)| Follower { scalar: scalar.expect("an elementwise operation"), operands });
+    let mut cx = LowerCx::new(&case.name, &operands, &extras, (&p.out, &out), followers.collect());
+    let len = out.place(&p.out).len;
+    bufs.push(vec![f32::NAN; len]);
+    if let Behind::Kept(_, squares) = behind {
+        bufs.extend([vec![f32::NAN; len], vec![f32::NAN; len]]);
+        cx = cx.keeping(0, (&p.out, &out)).keeping(1, (&p.out, &out));
+        if let Some(squares) = squares {
+            let sums = squares.infer(&[&p.out]).unwrap_or_else(|e| panic!("{}: {}", case.name, e.message)).ty;
+            bufs.push(vec![f32::NAN; sums.len()]);
+            cx = cx.summing(&InPassing::Squares(squares.clone()), (&sums, &Layout::canonical(2)), Vec::new());
+        }
+    }
     rules.lower(&mut cx);
-    bufs.push(vec![f32::NAN; out.place(&p.out).len]);
     Ready { nest: cx.finish(), bufs, out }
 }
 
@@ -184,55 +221,97 @@ struct Job {
     /// Which case in which layout, for failures.
     name: String,
     ready: Ready,
-    out: TensorTy,
-    expected: Array,
-    tolerance: f64,
+    found: Vec<Found>,
 }
 
 impl Job {
-    fn compare(&self, engine: &str, buf: &[f32], nest: &Nest) -> Result<(), String> {
-        match difference(&gather(buf, &self.out, &self.ready.out), &self.expected, self.tolerance) {
-            None => Ok(()),
-            Some(text) => Err(format!("{}: {engine}: {text}\n{}", self.name, print::print(nest))),
+    /// The number of the first result's buffer.
+    fn first(&self) -> usize {
+        self.ready.bufs.len() - self.found.len()
+    }
+
+    fn compare(&self, engine: &str, bufs: &[Vec<f32>], nest: &Nest) -> Result<(), String> {
+        for (i, (f, buf)) in self.found.iter().zip(bufs).enumerate() {
+            if let Some(text) = difference(&gather(buf, &f.ty, &f.layout), &f.expected, f.tolerance) {
+                return Err(format!("{}: {engine}: result {i}: {text}\n{}", self.name, print::print(nest)));
+            }
         }
+        Ok(())
     }
 }
 
 /// Every layout of a case, alone, and once with followers.
 fn jobs(module: &str, case: &Case) -> Result<Vec<Job>, String> {
     let p = prepare(case)?;
+    let found = |layout: &Layout, expected: Array, tolerance| Found {
+        ty: p.out.clone(),
+        layout: layout.clone(),
+        expected,
+        tolerance,
+    };
     let mut jobs: Vec<Job> = LAYS
         .into_iter()
-        .map(|lay| Job {
-            name: format!("{module}: {}: {lay:?}", case.name),
-            ready: ready(case, &p, lay, None),
-            out: p.out.clone(),
-            expected: p.expected.clone(),
-            tolerance: case.tolerance,
+        .map(|lay| {
+            let ready = ready(case, &p, lay, Behind::Nothing);
+            let found = vec![found(&ready.out, p.expected.clone(), case.tolerance)];
+            Job { name: format!("{module}: {}: {lay:?}", case.name), ready, found }
         })
         .collect();
+    let scale = p.expected.data.iter().fold(1.0f64, |m, x| if x.is_finite() { m.max(x.abs()) } else { m });
     if !p.out.is_activation() {
+        jobs.extend(kept(module, case, &p, scale));
         return Ok(jobs);
     }
     // A group of fused operations: y = tanh(y + e[c]), with e small, so that tanh bends and does not hide errors.
     let ty = TensorTy::new([("c", p.out.c())]).map_err(|_| "too large".to_owned())?;
     let extra: Vec<f32> = (0..p.out.c()).map(|c| 0.25 * (c % 5) as f32 - 0.5).collect();
-    let scale = p.expected.data.iter().fold(1.0f64, |m, x| if x.is_finite() { m.max(x.abs()) } else { m });
     let mut expected = p.expected.clone();
     let mut i = 0;
     for_each_index(p.out.dims(), |at| {
         expected.data[i] = libm::tanh(expected.data[i] + f64::from(extra[at[1]]));
         i += 1;
     });
-    jobs.push(Job {
-        name: format!("{module}: {}: with followers", case.name),
-        ready: ready(case, &p, Lay::ChannelsLast, Some((&ty, &extra))),
-        out: p.out.clone(),
-        expected,
-        // The case's own error passes a slope of at most 1; tanh's largest value may be small.
-        tolerance: (case.tolerance * scale * 4.0).max(4e-6),
-    });
+    let ready = ready(case, &p, Lay::ChannelsLast, Behind::Added(&ty, &extra));
+    // The case's own error passes a slope of at most 1; tanh's largest value may be small.
+    let tolerance = (case.tolerance * scale * 4.0).max(4e-6);
+    let found = vec![found(&ready.out, expected, tolerance)];
+    jobs.push(Job { name: format!("{module}: {}: with followers", case.name), ready, found });
     Ok(jobs)
+}
+
+/// A result of weights that goes on, as a gradient does: z = (y + e) y, with y and y + e kept, and squares of y summed where the operation
+/// can. None of what is so small or so large that squares of numbers say nothing.
+fn kept(module: &str, case: &Case, p: &Prepared, scale: f64) -> Option<Job> {
+    let y = &p.expected;
+    if p.out.dims().is_empty() || y.data.iter().any(|x| !x.is_finite()) || scale > 1e6 {
+        return None;
+    }
+    let types: Vec<&TensorTy> = case.inputs.iter().collect();
+    let squares = squares::of(&case.op, &types, &p.out);
+    let extra: Vec<f32> = (0..p.out.len()).map(|i| 0.25 * (i % 5) as f32 - 0.5).collect();
+    let ready = ready(case, p, Lay::ChannelsLast, Behind::Kept(&extra, squares.as_ref()));
+    let mapped = |f: &dyn Fn(f64, f64) -> f64| Array {
+        dims: y.dims.clone(),
+        data: y.data.iter().zip(&extra).map(|(y, e)| f(*y, f64::from(*e))).collect(),
+    };
+    // Sums may cancel: errors stay as large as those of what is added.
+    let tolerance = case.tolerance.max(1e-6);
+    let one = |expected: Array, error: f64| {
+        let most = expected.data.iter().fold(f64::from(f32::MIN_POSITIVE), |m, x| m.max(x.abs()));
+        Found { ty: p.out.clone(), layout: ready.out.clone(), expected, tolerance: error / most }
+    };
+    let mut found = vec![
+        one(mapped(&|y, e| (y + e) * y), 4.0 * tolerance * scale * (scale + 1.0)),
+        one(y.clone(), tolerance * scale),
+        one(mapped(&|y, e| y + e), 2.0 * tolerance * (scale + 1.0)),
+    ];
+    if let Some(squares) = squares {
+        let ty = squares.infer(&[&p.out]).unwrap_or_else(|e| panic!("{}: {}", case.name, e.message)).ty;
+        let expected = squares.reference(&[y], &ty);
+        let tolerance = (4.0 * tolerance).max(2e-5);
+        found.push(Found { ty, layout: Layout::canonical(2), expected, tolerance });
+    }
+    Some(Job { name: format!("{module}: {}: going on", case.name), ready, found })
 }
 
 /// Runs a job on the interpreter, as lowered and as scheduled; the latter must give the same bits.
@@ -241,10 +320,10 @@ fn interpret(job: &Job) -> Result<(), String> {
     let named = |e: String| format!("{}: {e}", job.name);
     check_nest(nest).map_err(named)?;
     for fma in [false, true] {
-        let result = job.ready.bufs.len() - 1;
+        let results = job.first()..job.ready.bufs.len();
         let mut raw = with_own(nest, &job.ready.bufs);
         interp::run_all(nest, &mut raw, fma).map_err(named)?;
-        let raw = raw.swap_remove(result);
+        let raw = raw[results.clone()].to_vec();
         job.compare(&format!("interpreter, fma {fma}"), &raw, nest)?;
         let wide =
             [(8, 16), (16, 32)].map(|(lanes, vector_registers)| Target { fma, lanes, vector_registers });
@@ -254,7 +333,7 @@ fn interpret(job: &Job) -> Result<(), String> {
             check_nest(&scheduled).map_err(|e| named(format!("scheduled: {e}")))?;
             let mut got = with_own(&scheduled, &job.ready.bufs);
             interp::run_all(&scheduled, &mut got, fma).map_err(named)?;
-            if !same_bits(&raw, &got[result]) {
+            if !same_bits(&raw, &got[results.clone()]) {
                 let listing = print::print(&scheduled);
                 return Err(named(format!("scheduling changed bits, {target:?}:\n{listing}")));
             }
@@ -273,9 +352,9 @@ fn scheduled(nest: &Nest, fma: bool) -> Nest {
     schedule(nest.clone(), &Target { fma, ..Target::NARROW }).nest
 }
 
-fn same_bits(a: &[f32], b: &[f32]) -> bool {
-    a.len() == b.len()
-        && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()))
+fn same_bits(a: &[Vec<f32>], b: &[Vec<f32>]) -> bool {
+    let same = |(a, b): (&f32, &f32)| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
+    a.iter().map(Vec::len).eq(b.iter().map(Vec::len)) && a.iter().flatten().zip(b.iter().flatten()).all(same)
 }
 
 /// Runs all jobs as machine code for `isa`, on one thread and on two, which must give the same bits.
@@ -289,7 +368,7 @@ fn machine(jobs: &[Job], isa: &Isa, failures: &mut Vec<String>) {
     let nests: Vec<Nest> = jobs.iter().map(ready).collect();
     let code = compile(&nests, isa).unwrap_or_else(|e| panic!("{}: {e}", isa.name()));
     for ((job, nest), entry) in jobs.iter().zip(&nests).zip(code.entries()) {
-        let (inputs, out) = job.ready.bufs.split_at(job.ready.bufs.len() - 1);
+        let (inputs, out) = job.ready.bufs.split_at(job.first());
         let (mut arena, mut private) = (0, 0);
         let own = nest.bufs[job.ready.bufs.len()..].iter().map(|b| {
             let at = arena;
@@ -301,22 +380,23 @@ fn machine(jobs: &[Job], isa: &Isa, failures: &mut Vec<String>) {
             private += b.len;
             Place::Private { at, step: b.len, beyond: private - b.len }
         });
-        let places = (0..inputs.len()).map(Place::Input).chain([Place::Output(0)]).chain(own).collect();
+        let places =
+            (0..inputs.len()).map(Place::Input).chain((0..out.len()).map(Place::Output)).chain(own).collect();
         let sizes = Sizes {
             arena,
             threads: 2,
             private,
             inputs: inputs.iter().map(Vec::len).collect(),
-            outputs: vec![out[0].len()],
+            outputs: out.iter().map(Vec::len).collect(),
             ..Sizes::default()
         };
         let step = Step { entry: 0, bufs: places };
         let program =
             Program::new(&[step], std::slice::from_ref(entry), sizes).expect("a program of one step");
         let inputs: Vec<&[f32]> = inputs.iter().map(|b| &b[..]).collect();
-        let run = |executor: &dyn Executor| -> Vec<f32> {
-            let (mut out, mut arena) = (out[0].clone(), vec![f32::NAN; arena]);
-            let outputs = vec![&mut out[..]];
+        let run = |executor: &dyn Executor| -> Vec<Vec<f32>> {
+            let (mut out, mut arena) = (out.to_vec(), vec![f32::NAN; arena]);
+            let outputs = out.iter_mut().map(Vec::as_mut_slice).collect();
             let memory = Memory { inputs: &inputs, outputs, arena: &mut arena, ..Memory::default() };
             program.run(memory, executor).expect("a run of one step");
             out
