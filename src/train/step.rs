@@ -8,11 +8,11 @@
 //! Gradients of micro-batches are added up in slots of their own; a step whose [`OPEN`] is 0 only adds. Clipping applies to
 //! the sum.
 //!
-//! **Memory.** The first weight changes when the last gradient is known to be finite, so all gradients live at the end of the backward
-//! pass. Nothing less keeps the promise that a step which is not finite changes nothing: an update in place loses the old weight
-//! (and the old slot, which rounding keeps from being computed back), so either all gradients or all old weights must be there until
-//! the last gradient is made, and both are as large. Where activations are larger than weights, as in convolutional networks, the
-//! peak is between the two passes and gradients have no part in it.
+//! **Memory.** Whether a step is finite is known when the last gradient is made. Here every update passes a gate that opens then, so that
+//! new elements can be stored where the old ones lie, and all gradients live until then. An update before that would lose the old weight
+//! (and the old slot, which rounding keeps from being computed back), unless it is stored elsewhere: the pass `beside` takes the gates out
+//! where the run can have twice the memory for weights and slots. Then each gradient goes on to slots and weight where it is made, is
+//! itself not stored, and both copies change their parts after a step that is finite. Gradients clipped to a norm of all need the gates.
 
 use super::optimizer::{Optimizer, Scalars};
 use crate::grad::{GradError, filled, gradients};
