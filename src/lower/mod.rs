@@ -21,7 +21,7 @@ pub struct Step {
     pub root: ValueId,
     /// The value that it stores, the last of its group.
     pub value: ValueId,
-    /// What else of its group it stores: values in the middle that others need, and sums over bands of `value`.
+    /// What else of its group it stores: values in the middle that others need, and sums in passing.
     pub also: Vec<ValueId>,
     /// The values whose buffers it reads, in the order of the nest's buffers; then come those of what it stores, and its own.
     pub reads: Vec<ValueId>,

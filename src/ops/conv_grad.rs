@@ -25,6 +25,9 @@ use crate::support::codes;
 use crate::tensor::array::Array;
 use crate::tensor::ty::TensorTy;
 
+/// Sums of groups over so many positions take far longer than going on with them elsewhere, and are faster in one piece.
+const POSITIONS_MAX: usize = 64;
+
 /// See the module.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConvGrad {
@@ -116,50 +119,14 @@ impl OpRules for ConvGrad {
         if conv_grad_nest::lower(cx, self, &windows) || conv_grad_groups::lower(cx, self, &windows) {
             return;
         }
-        let sets = self.geometry.sets(dy.grid_dims()).len();
         let out = cx.out().clone();
-        if let Some(strips) = self.strips(&dy, &out).filter(|_| cx.goes_on()) {
-            return strips.write(cx, |cx, at| {
-                let taps = self.taps(&windows, &at[sets + 2..]);
-                self.sum(cx, &windows, &at[..sets], (&at[sets], &at[sets + 1]), &taps)
-            });
+        if let Some(strips) = self.strips(&x, &dy, &out).filter(|_| cx.goes_on()) {
+            return strips.write(cx, |cx, at| self.element(cx, &windows, at.to_vec()).1);
         }
-        // A loop per dimension of the weight, output channels split by group.
-        let split = match self.geometry.links {
-            Linking::Groups(g) => Some((g, dy.c() / g)),
-            Linking::Dense | Linking::Table(_) => None,
-        };
-        let mut dims: Vec<(&str, usize)> = Vec::new();
-        for (d, (name, extent)) in out.names().iter().zip(out.dims()).enumerate() {
-            match split {
-                Some((groups, outs)) if d == sets => dims.extend([("g", groups), ("o", outs)]),
-                _ => dims.push((name, *extent)),
-            }
-        }
+        let loops = self.loops(&dy, &out);
+        let dims: Vec<(&str, usize)> = loops.iter().map(|(name, _, extent)| (&**name, *extent)).collect();
         turning(cx, LoopKind::Free, &dims, |cx, at| {
-            let mut at = at.to_vec();
-            let mut first = Affine::k(0);
-            if let Some((groups, outs)) = split {
-                let member = at.remove(sets + 1);
-                first = &at[sets] * (x.c() / groups) as i64;
-                at[sets] = &(&at[sets] * outs as i64) + &member;
-            }
-            let (o, i, taps) = match &self.geometry.links {
-                Linking::Dense | Linking::Groups(_) => {
-                    (at[sets].clone(), &first + &at[sets + 1], &at[sets + 2..])
-                }
-                Linking::Table(table) => {
-                    let rows = table.rows.iter().enumerate();
-                    let links: Vec<(i64, i64)> =
-                        rows.flat_map(|(o, r)| r.iter().map(move |i| (o as i64, i64::from(*i)))).collect();
-                    let outs: Vec<i64> = links.iter().map(|l| l.0).collect();
-                    let ins: Vec<i64> = links.iter().map(|l| l.1).collect();
-                    let o = listed(cx, "map", &at[sets], &outs);
-                    (o, listed(cx, "from", &at[sets], &ins), &at[sets + 1..])
-                }
-            };
-            let taps = self.taps(&windows, taps);
-            let sum = self.sum(cx, &windows, &at[..sets], (&o, &i), &taps);
+            let (at, sum) = self.element(cx, &windows, at.to_vec());
             cx.store(&at, sum);
         });
     }
@@ -198,24 +165,76 @@ impl OpRules for ConvGrad {
 pub(super) fn squares(op: &ConvGrad, x: &TensorTy, dy: &TensorTy, out: &TensorTy) -> Option<Squares> {
     let windows = op.windows(x, dy).ok()?;
     let in_chunks = conv_grad_nest::squares(op, dy, out, &windows);
-    in_chunks.or_else(|| op.strips(dy, out)?.squares(out.dims().len()))
+    in_chunks.or_else(|| op.strips(x, dy, out)?.squares(out.dims().len()))
 }
 
 impl ConvGrad {
-    /// Strips where several sets of weights serve few positions each, all maps being linked.
-    fn strips(&self, dy: &TensorTy, out: &TensorTy) -> Option<Strips> {
-        if self.geometry.share == Share::All || self.geometry.links != Linking::Dense {
-            return None;
+    /// A loop per dimension of the weight, output channels split by group: names, dimensions and extents.
+    fn loops(&self, dy: &TensorTy, out: &TensorTy) -> Vec<(String, usize, usize)> {
+        let sets = self.geometry.sets(dy.grid_dims()).len();
+        let mut loops = Vec::new();
+        for (d, (name, extent)) in out.names().iter().zip(out.dims()).enumerate() {
+            match self.geometry.links {
+                Linking::Groups(g) if d == sets => {
+                    loops.extend([("g".to_owned(), d, g), ("o".to_owned(), d, extent / g)]);
+                }
+                Linking::Dense | Linking::Groups(_) | Linking::Table(_) => loops.push((name.to_string(), d, *extent)),
+            }
         }
-        let held = conv_grad_nest::cut(out.dims(), strips::ELEMENTS);
-        let axes = out.names().iter().zip(out.dims()).zip(held).enumerate();
-        let loops = axes.map(|(dim, ((name, all), held))| Loop { name: name.to_string(), dim, all: *all, held });
-        Some(Strips { loops: loops.collect(), along: self.geometry.sets(dy.grid_dims()).len() })
+        loops
     }
 
-    /// The taps on each axis, from the weight's indices.
-    fn taps(&self, windows: &[Window], at: &[Affine]) -> Vec<Affine> {
-        windows.iter().zip(at).map(|(w, k)| super::conv_nest::tap(&self.geometry, w, k)).collect()
+    /// The index of the weight and its gradient at the indices of [`Self::loops`].
+    fn element(&self, cx: &mut LowerCx<'_>, windows: &[Window], mut at: Vec<Affine>) -> (Vec<Affine>, Expr) {
+        let (x, dy) = (cx.input(0).c(), cx.input(1).clone());
+        let sets = self.geometry.sets(dy.grid_dims()).len();
+        let mut first = Affine::k(0);
+        if let Linking::Groups(groups) = self.geometry.links {
+            let member = at.remove(sets + 1);
+            first = &at[sets] * (x / groups) as i64;
+            at[sets] = &(&at[sets] * (dy.c() / groups) as i64) + &member;
+        }
+        let (o, i, taps) = match &self.geometry.links {
+            Linking::Dense | Linking::Groups(_) => (at[sets].clone(), &first + &at[sets + 1], &at[sets + 2..]),
+            Linking::Table(table) => {
+                let rows = table.rows.iter().enumerate();
+                let links: Vec<(i64, i64)> =
+                    rows.flat_map(|(o, r)| r.iter().map(move |i| (o as i64, i64::from(*i)))).collect();
+                let outs: Vec<i64> = links.iter().map(|l| l.0).collect();
+                let ins: Vec<i64> = links.iter().map(|l| l.1).collect();
+                let o = listed(cx, "map", &at[sets], &outs);
+                (o, listed(cx, "from", &at[sets], &ins), &at[sets + 1..])
+            }
+        };
+        let taps: Vec<Affine> =
+            windows.iter().zip(taps).map(|(w, k)| super::conv_nest::tap(&self.geometry, w, k)).collect();
+        let sum = self.sum(cx, windows, &at[..sets], (&o, &i), &taps);
+        (at, sum)
+    }
+
+    /// Strips of the gradient by definition: whole taps and input maps, if they are not too many.
+    fn strips(&self, x: &TensorTy, dy: &TensorTy, out: &TensorTy) -> Option<Strips> {
+        let windows = self.windows(x, dy).ok()?;
+        let positions = dy.n() * windows.iter().map(|w| w.out).product::<usize>();
+        let long = self.geometry.share == Share::All && positions >= POSITIONS_MAX;
+        let fits = match self.geometry.links {
+            Linking::Dense => true,
+            Linking::Groups(_) => !long && !conv_grad_groups::applies(self, dy, &windows),
+            Linking::Table(_) => false,
+        };
+        if !fits {
+            return None;
+        }
+        let loops = self.loops(dy, out);
+        let extents: Vec<usize> = loops.iter().map(|l| l.2).collect();
+        let held = conv_grad_nest::cut(&extents, strips::ELEMENTS);
+        let loops: Vec<Loop> =
+            loops.into_iter().zip(held).map(|((name, dim, all), held)| Loop { name, dim, all, held }).collect();
+        // Vectors along output maps; of depthwise layers along groups.
+        let sets = self.geometry.sets(dy.grid_dims()).len();
+        let outs = loops.iter().rposition(|l| l.dim == sets)?;
+        let along = (sets..=outs).max_by_key(|i| loops[*i].held)?;
+        Some(Strips { loops, along })
     }
 
     /// The sum for one weight: over samples and, where a set of weights serves several positions, over those. Rows are summed

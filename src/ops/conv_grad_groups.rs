@@ -10,6 +10,7 @@ use super::geometry::{Linking, Share};
 use super::lower::LowerCx;
 use super::window::Window;
 use crate::loops::{Affine, Expr, LoopKind};
+use crate::tensor::ty::TensorTy;
 
 /// Maps in a cache line.
 const LINE: usize = 16;
@@ -34,6 +35,11 @@ impl Cut {
         let small = outs > 1 && outs < LINE && LINE.is_multiple_of(outs) && groups.is_multiple_of(block);
         (op.geometry.share == Share::All && small && long).then_some(Self { groups, outs, block })
     }
+}
+
+/// Whether groups are small and rows long.
+pub(super) fn applies(op: &ConvGrad, dy: &TensorTy, windows: &[Window]) -> bool {
+    Cut::of(op, dy.c(), windows).is_some()
 }
 
 /// Writes the loops, if groups are small and rows long; says whether.

@@ -32,6 +32,8 @@ pub mod role;
 pub mod shape_rules;
 mod start;
 mod strips;
+#[cfg(test)]
+pub use strips::ELEMENTS as STRIP;
 pub mod tabled;
 mod unconv_nest;
 pub mod vjp;

@@ -7,7 +7,7 @@ use super::squares::{Squares, Turn};
 use crate::loops::{Affine, Expr, LoopKind, Var};
 
 /// Elements of a strip, at most, unless less cannot be.
-pub(super) const ELEMENTS: usize = 1 << 15;
+pub const ELEMENTS: usize = 1 << 15;
 
 /// A loop over the weight.
 pub(super) struct Loop {
@@ -28,7 +28,7 @@ pub(super) struct Strips {
 }
 
 impl Strips {
-    /// The places of the loops in the strip's buffer: vectors last.
+    /// The loops in the order of the strip's buffer: vectors last.
     fn order(&self) -> Vec<usize> {
         (0..self.loops.len()).filter(|i| *i != self.along).chain([self.along]).collect()
     }
@@ -39,12 +39,14 @@ impl Strips {
         let lanes = Squares::lanes(along.held);
         let mut part = vec![1; rank];
         let mut turns = vec![Turn { dim: along.dim, extent: along.held / lanes, step: lanes }];
-        for (i, l) in self.loops.iter().enumerate().rev() {
-            let step = part.get(l.dim).copied()?;
-            if i != self.along {
-                turns.insert(1, Turn { dim: l.dim, extent: l.held, step });
-            }
-            part[l.dim] = step * l.held;
+        let mut steps = vec![1; self.loops.len()];
+        for (l, step) in self.loops.iter().zip(&mut steps).rev() {
+            *step = part.get(l.dim).copied()?;
+            part[l.dim] = *step * l.held;
+        }
+        for i in self.order().into_iter().filter(|i| *i != self.along) {
+            let Loop { dim, held, .. } = self.loops[i];
+            turns.push(Turn { dim, extent: held, step: steps[i] });
         }
         Some(Squares { part, turns, lanes: Turn { dim: along.dim, extent: lanes, step: 1 } })
     }
@@ -82,6 +84,8 @@ impl Strips {
             let place = |v: &[Affine]| {
                 [&group[..], &order.iter().map(|i| v[*i].clone()).collect::<Vec<_>>()].concat()
             };
+            // A loop of one turn stays: it keeps the loop over strips from being cut into blocks of maps, in each of which the buffer would
+            // be another.
             cx.nested(LoopKind::Free, &held, |cx, v| {
                 let v = here(v);
                 let value = value(cx, &global(&v));

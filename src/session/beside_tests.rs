@@ -142,6 +142,27 @@ fn updates_beside_the_weights_are_the_bits_of_those_in_place() {
 }
 
 #[test]
+fn strips_are_private() {
+    let sgd = Optimizer::Sgd { momentum: 0.9, nesterov: false, decay: 0.0 };
+    let settings = Settings { optimizer: sgd, clip: None, accumulate: 1, average: None };
+    // Maps in blocks of 16, of which a strip has a part, one, or several.
+    for (shape, body) in [
+        ("[c: 64, h: 6, w: 6]", "conv(64, 1x1) |> relu |> dense(1000)"),
+        ("[c: 64, h: 3, w: 3]", "conv(64, 1x1) |> relu |> dense(400) |> dense(10)"),
+        ("[c: 64, h: 2, w: 2]", "conv(96, 1x1) |> relu |> dense(304) |> dense(10)"),
+        ("[c: 32, h: 20, w: 20]", "conv(32, 1x1) |> relu |> conv(32, 3x3, share: none) |> dense(10)"),
+        ("[c: 64, h: 3, w: 3]", "conv(96, 1x1) |> relu |> conv(512, 2x2, stride: 2) |> dense(10)"),
+    ] {
+        let program = assembled(&trained(shape, 2, body, &settings), true);
+        let bufs = || program.nests.iter().flat_map(|n| n.nest.bufs.iter().map(|b| (&n.nest.name, b)));
+        assert!(bufs().any(|(_, b)| b.name == "strip"), "{body} has none");
+        for (name, b) in bufs().filter(|(_, b)| b.name == "strip") {
+            assert!(b.len <= crate::ops::STRIP, "{body}: that of {name} has {} elements", b.len);
+        }
+    }
+}
+
+#[test]
 fn a_gradient_that_nobody_else_reads_is_not_stored() {
     let sgd = Optimizer::Sgd { momentum: 0.9, nesterov: false, decay: 0.0 };
     let settings = Settings { optimizer: sgd, clip: None, accumulate: 1, average: None };
