@@ -161,9 +161,13 @@ fn shared(nest: &Nest, var: (Var, usize), body: &[Stmt]) -> Option<usize> {
     stored.into_iter().find(|buf| {
         let ats: Vec<&[Affine]> = all.iter().filter(|a| a.buf.index() == *buf).map(|a| a.at).collect();
         !(0..nest.bufs[*buf].dims.len()).any(|d| {
-            let places: Vec<Option<Place<'_>>> = ats.iter().map(|at| place(nest, body, &at[d])).collect();
+            let places: Vec<Option<Place<'_>>> =
+                ats.iter().map(|at| place(nest, body, &inner, &at[d])).collect();
             match places.first() {
-                Some(Some(first)) if places.iter().all(|p| p.as_ref() == Some(first)) => {
+                Some(Some(first))
+                    if first.rest.coefficient(var.0) == 0
+                        && places.iter().all(|p| p.as_ref() == Some(first)) =>
+                {
                     owned(var, &inner, std::iter::once(first.at))
                 }
                 _ => owned(var, &inner, ats.iter().map(|at| &at[d])),
@@ -172,29 +176,36 @@ fn shared(nest: &Nest, var: (Var, usize), body: &[Stmt]) -> Option<usize> {
     })
 }
 
-/// The index `c * table[at] + k` with a table without repetitions.
+/// The index `c * table[at] + rest` with a table without repetitions.
 #[derive(PartialEq)]
 struct Place<'a> {
     table: TableId,
     at: &'a Affine,
     c: i64,
-    k: i64,
+    rest: Affine,
 }
 
-/// The place in a table without repetitions that the index `a` is read from, if it is read there and nowhere else.
-fn place<'a>(nest: &Nest, stmts: &'a [Stmt], a: &Affine) -> Option<Place<'a>> {
-    let [(var, c)] = a.terms.as_slice() else { return None };
+/// The place in a table without repetitions that a part of the index `a` is read from, if different ones make different indices: what else
+/// moves within an iteration does so in steps that are larger than all that the table spans.
+fn place<'a>(nest: &Nest, stmts: &'a [Stmt], inner: &Facts, a: &Affine) -> Option<Place<'a>> {
     let mut found = None;
     each(stmts, &mut |s| {
-        if let Stmt::Idx { var: bound, value: IdxExpr::Table(table, at) } = s
-            && bound == var
+        if let Stmt::Idx { var, value: IdxExpr::Table(table, at) } = s
+            && let c = a.coefficient(*var)
+            && c != 0
         {
-            let values = &nest.tables[table.index()];
-            let distinct = values.iter().collect::<BTreeSet<_>>().len() == values.len();
-            found = distinct.then_some(Place { table: *table, at, c: *c, k: a.k });
+            found = Some((*var, *table, at, c));
         }
     });
-    found
+    let (var, table, at, c) = found?;
+    let values = &nest.tables[table.index()];
+    let distinct = values.iter().collect::<BTreeSet<_>>().len() == values.len();
+    let spans = i128::from(*values.iter().max()?) - i128::from(*values.iter().min()?);
+    let rest = a.plus(var, -c);
+    let moving = rest.terms.iter().filter(|(v, _)| inner.range(*v).is_some());
+    let step = moving.fold(0, |g, (_, c)| gcd(g, c.unsigned_abs()));
+    let apart = step == 0 || spans.saturating_mul(i128::from(c.unsigned_abs())) < i128::from(step);
+    (distinct && apart).then_some(Place { table, at, c, rest })
 }
 
 /// All values that the index `a` can have, where it is read from a table or counted by a short loop.

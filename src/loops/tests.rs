@@ -122,6 +122,12 @@ fn scope_kinds_and_stores_are_checked() {
             "not proved to own",
         ),
         ("free i in 0..4 { serial j in 0..3 { store y[0, i + 2*j] = 0.0 } }", "not proved to own"),
+        // What a table spans, and steps besides it that are no larger.
+        (
+            "free i in 0..2 { idx k = t0[i] serial j in 0..2 { store y[0, 3*j + k] = 0.0 } }",
+            "not proved to own",
+        ),
+        ("free i in 0..2 { idx k = t0[i] store y[0, k + 3*i] = 0.0 }", "not proved to own"),
         ("let r0 = 0.0 free i in 0..8 { set r0 = x[i] }", "declared outside"),
         ("serial i in 0..8 { let r0 = x[i] } let r1 = r0", "not in scope"),
         ("let r0 = 0.0 let r0 = 1.0", "declared twice"),
@@ -158,6 +164,8 @@ fn scope_kinds_and_stores_are_checked() {
         "serial i in 0..2 { idx j = t0[i] let r0 = x[2*j + 2] }",
         "par i in 0..4 { store y[2*i, 0] = 0.0 } par j in 0..4 { store y[2*j + 1, 0] = 0.0 }",
         "free i in 0..2 { serial j in 0..4 { store y[0, i + 2*j] = 0.0 } }",
+        "free i in 0..2 { idx k = t0[i] serial j in 0..2 { store y[0, 4*j + k] = 0.0 } }",
+        "serial j in 0..3 { free i in 0..2 { idx k = t0[i] store y[0, j + k] = 0.0 } }",
         "free i in 0..4 { jam j in 0..2 { vec k in 0..4 { store y[2*i + j, k] = x[2*k + 1] } } }",
     ];
     for body in right {

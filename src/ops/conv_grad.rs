@@ -212,7 +212,7 @@ impl ConvGrad {
         (at, sum)
     }
 
-    /// Strips of the gradient by definition: whole taps and input maps, if they are not too many.
+    /// Strips of the gradient by definition.
     fn strips(&self, x: &TensorTy, dy: &TensorTy, out: &TensorTy) -> Option<Strips> {
         let windows = self.windows(x, dy).ok()?;
         let positions = dy.n() * windows.iter().map(|w| w.out).product::<usize>();
@@ -226,12 +226,24 @@ impl ConvGrad {
             return None;
         }
         let loops = self.loops(dy, out);
-        let extents: Vec<usize> = loops.iter().map(|l| l.2).collect();
-        let held = conv_grad_nest::cut(&extents, strips::ELEMENTS);
+        let sets = self.geometry.sets(dy.grid_dims()).len();
+        // Whole output maps first, then taps, then input maps, then sets.
+        let rank = |dim: usize| match dim {
+            _ if dim < sets => 0,
+            _ if dim == sets + 1 => 1,
+            _ if dim > sets => 2,
+            _ => 3,
+        };
+        let mut order: Vec<usize> = (0..loops.len()).collect();
+        order.sort_by_key(|i| rank(loops[*i].1));
+        let extents: Vec<usize> = order.iter().map(|i| loops[*i].2).collect();
+        let mut held = vec![1; loops.len()];
+        for (i, cut) in order.iter().zip(conv_grad_nest::cut(&extents, strips::ELEMENTS)) {
+            held[*i] = cut;
+        }
         let loops: Vec<Loop> =
             loops.into_iter().zip(held).map(|((name, dim, all), held)| Loop { name, dim, all, held }).collect();
         // Vectors along output maps; of depthwise layers along groups.
-        let sets = self.geometry.sets(dy.grid_dims()).len();
         let outs = loops.iter().rposition(|l| l.dim == sets)?;
         let along = (sets..=outs).max_by_key(|i| loops[*i].held)?;
         Some(Strips { loops, along })

@@ -33,7 +33,7 @@ pub mod shape_rules;
 mod start;
 mod strips;
 #[cfg(test)]
-pub use strips::ELEMENTS as STRIP;
+pub(crate) use strips::ELEMENTS as STRIP;
 pub mod tabled;
 mod unconv_nest;
 pub mod vjp;

@@ -41,9 +41,10 @@ pub struct Squares {
     pub lanes: Turn,
 }
 
-/// Lanes of whole vectors, several side by side if possible, so that one sum need not wait for another; and so many parts can be shared
-/// out.
+/// Lanes of whole vectors, several side by side if possible, so that one sum need not wait for another; most lanes where no fewer divide the
+/// maps; and so many parts can be shared out.
 const LANES: [usize; 4] = [64, 32, 16, 8];
+const LANES_MAX: usize = 1 << 12;
 const SHARED: usize = 16;
 
 impl Squares {
@@ -80,7 +81,9 @@ impl Squares {
 
     /// Lanes along a dimension of so many elements.
     pub(super) fn lanes(extent: usize) -> usize {
-        LANES.into_iter().find(|l| extent.is_multiple_of(*l)).unwrap_or(1)
+        let whole = || LANES.into_iter().find(|l| extent.is_multiple_of(*l));
+        let ragged = || (LANES[3]..=LANES[0]).rev().find(|l| extent.is_multiple_of(*l));
+        whole().or_else(ragged).unwrap_or(if extent <= LANES_MAX { extent.max(1) } else { 1 })
     }
 
     /// From printed attributes.

@@ -7,7 +7,7 @@ use super::squares::{Squares, Turn};
 use crate::loops::{Affine, Expr, LoopKind, Var};
 
 /// Elements of a strip, at most, unless less cannot be.
-pub const ELEMENTS: usize = 1 << 15;
+pub(crate) const ELEMENTS: usize = 1 << 15;
 
 /// A loop over the weight.
 pub(super) struct Loop {

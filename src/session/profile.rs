@@ -48,7 +48,8 @@ pub fn expected(
     let (port, other) = (cycle(lanes)?, cycle(LANES)?);
     let shares = chunks.min(threads).max(1);
     let longest = chunks.div_ceil(shares) as f64 / chunks.max(1) as f64;
-    Some(parts.iter().map(|p| p.seconds(port, other)).sum::<f64>() * longest)
+    // A sum of nothing is -0.
+    Some((parts.iter().map(|p| p.seconds(port, other)).sum::<f64>() + 0.0) * longest)
 }
 
 impl Model {

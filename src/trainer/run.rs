@@ -286,6 +286,15 @@ impl Trainer {
             // One's own loop may go on beyond the last epoch.
             self.stream = Some(self.loader.stream(at, u64::MAX)?);
         }
+        let trained = self.next_batch();
+        if trained.is_err() {
+            // The batch was not trained on: the next step takes it again.
+            self.stream = None;
+        }
+        trained
+    }
+
+    fn next_batch(&mut self) -> Result<Step, TrainError> {
         let next = self.stream.as_mut().and_then(Iterator::next);
         let Some(batch) = next else {
             return Err(TrainError::Setting("the data gave no further batch".into()));
@@ -313,6 +322,11 @@ impl Trainer {
             (step::ROOT, [root as f32]),
             (step::OPEN, [if open { 1.0 } else { 0.0 }]),
         ];
+        if scalars.iter().any(|(_, x)| !x[0].is_finite()) {
+            return Err(TrainError::Setting(format!(
+                "the learning rate is {rate:e} now, with which no step is a finite number: set a smaller `rate`"
+            )));
+        }
         let mut inputs: Vec<(&str, TensorView<'_>)> =
             self.wants.iter().zip(&batch.buffers).map(|(w, b)| (&*w.name, TensorView::from(b))).collect();
         let masks: Vec<(&str, Vec<f32>)> =
@@ -484,14 +498,11 @@ impl Trainer {
     fn save(&self) -> Result<(), TrainError> {
         let Some(folder) = &self.folder else { return Ok(()) };
         let tensors = tensors(self.everything()?);
-        checkpoint::write(
-            &checkpoint::path(folder, self.state.epoch),
-            &tensors,
-            &self.state,
-            &self.fingerprint,
-        )?;
-        if self.best() == Some(self.state.epoch - 1) {
-            checkpoint::write(&folder.join("best.safetensors"), &tensors, &self.state, &self.fingerprint)?;
+        // First, so that what goes on from the checkpoint, whenever that was interrupted, finds the best of all epochs before it.
+        let last = checkpoint::path(folder, self.state.epoch);
+        let best = (self.best() == Some(self.state.epoch - 1)).then(|| folder.join("best.safetensors"));
+        for path in best.into_iter().chain([last]) {
+            checkpoint::write(&path, &tensors, &self.state, &self.fingerprint)?;
         }
         checkpoint::prune(folder, self.plan.keep)
     }
