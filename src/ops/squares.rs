@@ -114,6 +114,8 @@ impl Squares {
         };
         vec![
             case("any", Some(any), &kernel),
+            case("ragged lanes", Some(Self::any(&weight(&[("o", 51), ("i", 6), ("k", 2)]))), &[("o", 51), ("i", 6), ("k", 2)]),
+            case("all maps as lanes", Some(Self::any(&weight(&[("o", 71), ("i", 3)]))), &[("o", 71), ("i", 3)]),
             case("parts", Self::over(&[16, 6, 3, 1], 0, 8), &kernel),
             case("blocks", Some(blocks), &kernel),
             case("matrix", Self::over(&[48, 5], 0, 16), &[("o", 48), ("i", 35)]),

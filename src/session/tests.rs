@@ -327,6 +327,15 @@ fn a_report_says_what_computes_each_layer() {
 }
 
 #[test]
+fn a_table_beside_another_loop_tells_iterations_apart() {
+    let text = "table T: 1 -> 8 { i, o if (i + o) % 3 != 0 }
+        net N(x: [c: 1, h: 3, w: 3]) { x |> conv(8, 1x1, links: T) |> conv(4, 3x3, pad: same) }";
+    let compiler = Compiler::new(Options::default());
+    let checked = compiler.check("tabled", text, &super::NoFiles);
+    check(&checked.net(None).expect("a network").graph, Level::All);
+}
+
+#[test]
 fn more_threads_than_planned_have_private_buffers_too() {
     let text = "net Deep(x: [c: 32, h: 16, w: 16]) -> [c: 32, h: 16, w: 16] { \
                 x |> conv(32, 3x3, pad: same) |> relu |> conv(32, 3x3, pad: same) }";

@@ -105,6 +105,31 @@ fn a_step_that_is_not_finite_changes_nothing_and_names_what_was_first() {
 }
 
 #[test]
+fn a_batch_that_failed_is_taken_again() {
+    let settings = "optimizer sgd(rate: 1e-2, momentum: 0.9)  batch 64";
+    let [mut failed, mut other] = [1, 2].map(|threads| trainer(settings, threads));
+    for t in [&mut failed, &mut other] {
+        t.step().expect("a step");
+    }
+    let weights = failed.weights().expect("weights");
+    let mut wild = weights.clone();
+    let d1 = weights["d1.weight"].clone();
+    wild.insert("d1.weight".into(), Tensor::of(d1.axes().to_vec(), vec![3e38; d1.data().len()]));
+    failed.set_weights(&wild).expect("fit");
+    for _ in 0..2 {
+        assert!(matches!(failed.step(), Err(TrainError::NotFinite(_))));
+    }
+    failed.set_weights(&weights).expect("fit");
+    for _ in 0..3 {
+        let [a, b] = [&mut failed, &mut other].map(|t| t.step().expect("a step"));
+        assert_eq!((a.position, a.loss.to_bits()), (b.position, b.loss.to_bits()));
+    }
+    assert_eq!(bits(&failed.weights().expect("weights")), bits(&other.weights().expect("weights")));
+    let mut fast = trainer("optimizer adam(rate: 1e39)  batch 64", 1);
+    assert!(matches!(fast.step(), Err(TrainError::Setting(what)) if what.contains("rate")));
+}
+
+#[test]
 fn accumulated_batches_are_one_batch() {
     let text = |batch: &str| {
         "net N(image: [c: 1, h: 8, w: 8]) -> [c: 10] { image |> dense(16) as d |> tanh |> dense(10) as out }
