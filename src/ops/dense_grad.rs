@@ -33,10 +33,14 @@ pub enum DenseGrad {
     Input(Vec<(Name, usize)>),
 }
 
-/// Lanes of the partial sums over so many outputs.
+/// Lanes of the partial sums over so many outputs. What is left beside whole vectors is added afterwards, one by one.
 fn lanes(outputs: usize) -> Option<usize> {
-    [16, 8].into_iter().find(|l| outputs.is_multiple_of(*l) && outputs > *l)
+    let whole = [16, 8].into_iter().find(|l| outputs.is_multiple_of(*l) && outputs > *l);
+    whole.or((outputs >= RAGGED_MIN).then_some(16))
 }
+
+/// From so many outputs on those beside whole vectors are few enough.
+const RAGGED_MIN: usize = 64;
 
 /// Most elements of a sample, and of all samples, whose partial sums are made at a time.
 const HELD: [usize; 2] = [64, 2048];
@@ -79,6 +83,7 @@ impl DenseGrad {
             ("one sample", act(1, 9, &[]), 8),
             ("blocks of outputs", act(3, 20, &[]), 64),
             ("blocks of outputs, grid", act(2, 6, &[("h", 3), ("w", 5)]), 24),
+            ("outputs beside blocks", act(2, 6, &[("h", 3), ("w", 5)]), 77),
         ] {
             let w = weight(&[("o", o), ("i", x.dims()[1..].iter().product())]);
             let dy = act(x.n(), o, &[]);
@@ -123,8 +128,18 @@ fn by_lanes(cx: &mut LowerCx<'_>, lanes: usize) {
                 let part = cx.b.load(sums, &[std::slice::from_ref(&group), &v, lane].concat());
                 cx.b.set(total, Expr::Reg(total) + part);
             });
-            let (n, rest) = (&v[v.len() - 1], &v[1..v.len() - 1]);
-            cx.store(&[&[n.clone(), &(&group * held as i64) + &v[0]], rest].concat(), total);
+            let n = &v[v.len() - 1];
+            let at = [&[&(&group * held as i64) + &v[0]], &v[1..v.len() - 1]].concat();
+            let i = flat(&out.dims()[1..], &at);
+            if !outputs.is_multiple_of(lanes) {
+                serial(cx, &[("rest".to_owned(), outputs % lanes)], |cx, rest| {
+                    let o = rest[0].offset((outputs / lanes * lanes) as i64);
+                    let dy = cx.load(0, &[n.clone(), o.clone()]);
+                    let product = Expr::fma(dy, cx.load(1, &[o, i]), total.into());
+                    cx.b.set(total, product);
+                });
+            }
+            cx.store(&[std::slice::from_ref(n), &at].concat(), total);
         });
     });
 }
