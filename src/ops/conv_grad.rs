@@ -10,7 +10,7 @@ use super::unconv::Unconv;
 use super::vjp::{Applied, Emit, Pulled};
 use super::role::Role;
 use super::squares::Squares;
-use super::strips::{self, Loop, Strips};
+use super::strips::Strips;
 use super::args::Attrs;
 use super::case::Case;
 use super::{conv_grad_groups, conv_grad_nest};
@@ -236,17 +236,9 @@ impl ConvGrad {
         };
         let mut order: Vec<usize> = (0..loops.len()).collect();
         order.sort_by_key(|i| rank(loops[*i].1));
-        let extents: Vec<usize> = order.iter().map(|i| loops[*i].2).collect();
-        let mut held = vec![1; loops.len()];
-        for (i, cut) in order.iter().zip(conv_grad_nest::cut(&extents, strips::ELEMENTS)) {
-            held[*i] = cut;
-        }
-        let loops: Vec<Loop> =
-            loops.into_iter().zip(held).map(|((name, dim, all), held)| Loop { name, dim, all, held }).collect();
         // Vectors along output maps; of depthwise layers along groups.
-        let outs = loops.iter().rposition(|l| l.dim == sets)?;
-        let along = (sets..=outs).max_by_key(|i| loops[*i].held)?;
-        Some(Strips { loops, along })
+        let outs = loops.iter().rposition(|l| l.1 == sets)?;
+        Strips::of(loops, &order, sets..=outs)
     }
 
     /// The sum for one weight: over samples and, where a set of weights serves several positions, over those. Rows are summed

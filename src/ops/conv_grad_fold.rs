@@ -7,7 +7,7 @@ use super::lower::{LowerCx, ScalarFn, Want, Wants};
 use super::reduce::sum;
 use super::role::Role;
 use super::squares::Squares;
-use super::strips::{self, Loop, Strips};
+use super::strips::Strips;
 use super::vjp::{Applied, Emit, NotDifferentiable, Pulled};
 use super::{At, Cost, Field, Inferred, OpError, OpInfo, OpRules, Why, shape_rules};
 use crate::support::codes;
@@ -55,23 +55,17 @@ impl ConvGradFold {
     }
 }
 
-/// The strips of the gradient: all output maps of some input maps.
-fn strips(out: &TensorTy) -> Strips {
-    let dims = out.dims();
-    let row: usize = dims.iter().enumerate().filter(|(d, _)| *d != 1).map(|(_, e)| *e).product();
-    let most = (strips::ELEMENTS / row.max(1)).max(1);
-    let held = |dim: usize, all: usize| match dim {
-        1 => (1..=most.min(all)).rev().find(|h| all.is_multiple_of(*h)).unwrap_or(all),
-        _ => all,
-    };
-    let axes = out.names().iter().zip(dims).enumerate();
-    let loops = axes.map(|(dim, (name, all))| Loop { name: name.to_string(), dim, all: *all, held: held(dim, *all) });
-    Strips { loops: loops.collect(), along: 0 }
+/// The strips of the gradient: all output maps, then taps, then input maps, as far as there is room.
+fn strips(out: &TensorTy) -> Option<Strips> {
+    let axes = out.names().iter().zip(out.dims()).enumerate();
+    let loops: Vec<(String, usize, usize)> = axes.map(|(dim, (name, all))| (name.to_string(), dim, *all)).collect();
+    let order: Vec<usize> = (1..loops.len()).chain([0]).collect();
+    Strips::of(loops, &order, 0..=0)
 }
 
 /// The sums of squares that it makes in passing.
 pub(super) fn squares(out: &TensorTy) -> Option<Squares> {
-    strips(out).squares(out.dims().len())
+    strips(out)?.squares(out.dims().len())
 }
 
 impl OpRules for ConvGradFold {
@@ -106,8 +100,8 @@ impl OpRules for ConvGradFold {
 
     fn lower(&self, cx: &mut LowerCx<'_>) {
         let sums = cx.input(0).dims()[0];
-        if cx.goes_on() {
-            return strips(cx.out()).write(cx, |cx, at| {
+        if let Some(strips) = strips(cx.out()).filter(|_| cx.goes_on()) {
+            return strips.write(cx, |cx, at| {
                 sum(cx, &[("s", sums)], &mut |cx, s| cx.load(0, &[s, at].concat())).into()
             });
         }

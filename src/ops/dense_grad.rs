@@ -10,13 +10,12 @@
 
 use super::args::{Attr, Attrs};
 use super::case::{Case, act, weight};
-use super::conv_grad_nest::cut;
 use super::conv_nest::serial;
 use super::dense::Dense;
 use super::lower::{LowerCx, ScalarFn, Want, Wants};
 use super::role::Role;
 use super::squares::Squares;
-use super::strips::{self, Loop, Strips};
+use super::strips::Strips;
 use super::vjp::{Applied, Emit, Pulled};
 use super::{Cost, Field, Inferred, OpError, OpInfo, OpRules, Why, shape_rules};
 use crate::loops::{Affine, Expr, LoopKind, Reg};
@@ -145,19 +144,17 @@ fn by_lanes(cx: &mut LowerCx<'_>, lanes: usize) {
 }
 
 /// The strips of the gradient by the weight of a layer on `x` with `outputs`, if its elements go on from there.
-fn strips(x: &TensorTy, outputs: usize) -> Strips {
-    let held = cut(&x.dims()[1..], strips::ELEMENTS / outputs.max(1));
-    let axes = x.names().iter().zip(x.dims()).skip(1).zip(held);
-    let mut loops: Vec<Loop> =
-        axes.map(|((name, all), held)| Loop { name: name.to_string(), dim: 1, all: *all, held }).collect();
+fn strips(x: &TensorTy, outputs: usize) -> Option<Strips> {
+    let axes = x.names().iter().zip(x.dims()).skip(1);
+    let mut loops: Vec<(String, usize, usize)> = axes.map(|(name, all)| (name.to_string(), 1, *all)).collect();
     let along = loops.len();
-    loops.push(Loop { name: "o".to_owned(), dim: 0, all: outputs, held: outputs });
-    Strips { loops, along }
+    loops.push(("o".to_owned(), 0, outputs));
+    Strips::of(loops, &(0..=along).collect::<Vec<_>>(), along..=along)
 }
 
 /// The sums of squares that the gradient by the weight `out` of a layer on `x` makes in passing.
 pub(super) fn squares(x: &TensorTy, out: &TensorTy) -> Option<Squares> {
-    strips(x, *out.dims().first()?).squares(2)
+    strips(x, *out.dims().first()?)?.squares(2)
 }
 
 /// An element of the gradient by the weight: of output `o` and the element of the input at `i`.
@@ -250,8 +247,7 @@ impl OpRules for DenseGrad {
 
     fn lower(&self, cx: &mut LowerCx<'_>) {
         match self {
-            Self::Weight if cx.goes_on() => {
-                let strips = strips(cx.input(0), cx.out().dims()[0]);
+            Self::Weight if cx.goes_on() && let Some(strips) = strips(cx.input(0), cx.out().dims()[0]) => {
                 strips.write(cx, |cx, at| {
                     let (o, i) = at.split_last().expect("a loop over outputs");
                     by_weight(cx, o, i).into()

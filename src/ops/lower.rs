@@ -61,7 +61,7 @@ pub struct Follower<'a> {
 /// What a follower takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
-    /// What a member of the group makes of this element: the root is number 0. Behind a pool, nothing but the one before.
+    /// What a member of the group makes of this element: the root is number 0.
     Member(usize),
     /// The extra operand of this number.
     Extra(usize),
@@ -140,7 +140,13 @@ impl<'a> LowerCx<'a> {
     #[must_use]
     pub fn gathering(mut self, ty: &TensorTy, of: Gathering, before: usize) -> Self {
         self.ty = ty.clone();
-        let behind = self.followers.split_off(before);
+        let mut behind = self.followers.split_off(before);
+        // Of what comes before the pool they see nothing: it is the root of theirs.
+        for taken in behind.iter_mut().flat_map(|f| &mut f.operands) {
+            if let Taken::Member(member) = taken {
+                *member -= before + 1;
+            }
+        }
         self.gather = Some(Gather { of, behind, open: Vec::new() });
         self
     }
@@ -283,9 +289,7 @@ impl<'a> LowerCx<'a> {
             let mut regs: Vec<Reg> = Vec::new();
             for taken in &f.operands {
                 regs.push(match taken {
-                    Taken::Member(member) => {
-                        members.get(*member).copied().unwrap_or(members[members.len() - 1])
-                    }
+                    Taken::Member(member) => members[*member],
                     Taken::Extra(extra) => *extras[*extra].get_or_insert_with(|| {
                         let e = &self.extras[*extra];
                         let load = self.b.load(e.buf, &broadcast(&e.ty, ty, at));

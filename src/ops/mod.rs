@@ -32,8 +32,6 @@ pub mod role;
 pub mod shape_rules;
 mod start;
 mod strips;
-#[cfg(test)]
-pub(crate) use strips::ELEMENTS as STRIP;
 pub mod tabled;
 mod unconv_nest;
 pub mod vjp;

@@ -18,7 +18,7 @@ use super::case::{Case, Fill, weight};
 use super::lower::{LowerCx, ScalarFn, Wants};
 use super::role::Role;
 use super::vjp::{Applied, Emit, NotDifferentiable, Pulled};
-use super::{Cost, Field, Inferred, OpError, OpInfo, OpRules, Why, shape_rules};
+use super::{Cost, Field, Inferred, Op, OpError, OpInfo, OpRules, Why, shape_rules};
 use crate::loops::{BinOp, Cmp, Expr, UnOp};
 use crate::support::codes;
 use crate::tensor::array::Array;
@@ -51,6 +51,11 @@ impl Optim {
 
     /// The language has no name for it.
     pub const INFO: &'static [OpInfo] = &[];
+
+    /// The rule that `op` is, if it is one.
+    pub fn of(op: &Op) -> Option<Self> {
+        if let Op::Optim(rule) = op { Some(*rule) } else { None }
+    }
 
     fn word(self) -> &'static str {
         match self {

@@ -2,32 +2,53 @@
 //! the order of memory. What follows a gradient reads and writes memories as large as the weight (slots of the optimizer, the weight
 //! itself); in the order of a register tile, a few elements each of many rows, that would cost more than the gradient.
 
+use std::ops::RangeInclusive;
+
+use super::conv_grad_nest::cut;
 use super::lower::LowerCx;
 use super::squares::{Squares, Turn};
 use crate::loops::{Affine, Expr, LoopKind, Var};
 
 /// Elements of a strip, at most, unless less cannot be.
-pub(crate) const ELEMENTS: usize = 1 << 15;
+const ELEMENTS: usize = 1 << 15;
 
 /// A loop over the weight.
-pub(super) struct Loop {
+struct Loop {
     /// Its name.
-    pub name: String,
+    name: String,
     /// The dimension of the weight that it runs over; of several the first is the outermost.
-    pub dim: usize,
+    dim: usize,
     /// Its turns, and those of them in a strip: a divisor. Of several loops over a dimension the later ones are whole where an earlier one
     /// turns in a strip.
-    pub all: usize,
-    pub held: usize,
+    all: usize,
+    held: usize,
 }
 
 /// The loops, and which of them runs along vectors.
 pub(super) struct Strips {
-    pub loops: Vec<Loop>,
-    pub along: usize,
+    loops: Vec<Loop>,
+    along: usize,
 }
 
 impl Strips {
+    /// Of loops by name, dimension and turns: in `order`, outermost first, the last ones are whole in a strip as far as there is room. Vectors
+    /// run along that of the loops `lanes` that has most turns there.
+    pub(super) fn of(
+        loops: Vec<(String, usize, usize)>,
+        order: &[usize],
+        lanes: RangeInclusive<usize>,
+    ) -> Option<Self> {
+        let extents: Vec<usize> = order.iter().map(|i| loops[*i].2).collect();
+        let mut held = vec![1; loops.len()];
+        for (i, cut) in order.iter().zip(cut(&extents, ELEMENTS)) {
+            held[*i] = cut;
+        }
+        let along = lanes.max_by_key(|i| held[*i])?;
+        let with_held = loops.into_iter().zip(held);
+        let loops = with_held.map(|((name, dim, all), held)| Loop { name, dim, all, held }).collect();
+        Some(Self { loops, along })
+    }
+
     /// The loops in the order of the strip's buffer: vectors last.
     fn order(&self) -> Vec<usize> {
         (0..self.loops.len()).filter(|i| *i != self.along).chain([self.along]).collect()

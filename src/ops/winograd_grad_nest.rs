@@ -12,7 +12,7 @@ use super::minimal::Tile;
 use super::winograd_fold;
 use super::winograd_grad::WinogradGrad;
 use super::winograd_nest::{ELEMENTS_MAX, grouped};
-use crate::loops::{Affine, Buf, Expr, LoopKind};
+use crate::loops::{Affine, Buf, Expr, LoopKind, Reg};
 use crate::tensor::ty::TensorTy;
 
 /// Channels side by side.
@@ -275,11 +275,20 @@ fn one_part(
     });
     match sums {
         Sums::Own(buf) => match strip {
-            None => fold(cx, op, cut, &place, buf),
+            None => {
+                fold(cx, (op, cut, &place, buf), (&Affine::k(0), cut.part[0]), |cx, [i, ob, ol], taps, w| {
+                    let from = |axis: usize| &place.part[axis] * cut.part[axis] as i64;
+                    let (input, output) = (&from(0) + i, &(&from(1) + &(ob * LANES as i64)) + ol);
+                    cx.store(&[&[output, input], &taps[..]].concat(), w);
+                })
+            }
             Some(strip) => {
                 let blocks = cut.part[0] / LANES;
                 serial(cx, &[("strip".to_owned(), blocks)], |cx, block| {
-                    fold_strip(cx, op, cut, &place, (buf, strip), &block[0]);
+                    let first = &block[0] * LANES as i64;
+                    fold(cx, (op, cut, &place, buf), (&first, LANES), |cx, at, taps, w| {
+                        cx.b.store(strip, &[&place.slot[..], &taps, at].concat(), w);
+                    });
                     let parts = [place.part[1].clone(), &(&place.part[0] * blocks as i64) + &block[0]];
                     winograd_fold::go_on(cx, (strip, &place.slot), &parts, cut.part[1]);
                 });
@@ -311,46 +320,24 @@ fn gather(cx: &mut LowerCx<'_>, place: &Place, sums: Sums, at: &[Affine], value:
     }
 }
 
-/// `G' m G` of the sums of a pair of parts.
-fn fold(cx: &mut LowerCx<'_>, op: &WinogradGrad, cut: &Cut, place: &Place, sums: Buf) {
-    let [parts_i, parts_o] = cut.part;
-    let (span, tap) = (op.tile.span(), |k: usize| if op.flip { 2 - k } else { k });
-    cx.nested(LoopKind::Free, &[("i", parts_i), ("ob", parts_o / LANES), ("ol", LANES)], |cx, v| {
-        let [i, ob, ol] = [v[0], v[1], v[2]].map(Affine::from);
-        let load = |cx: &mut LowerCx<'_>, k: usize, l: usize| {
-            let t = Affine::k((span * k + l) as i64);
-            cx.b.load(sums, &place.within(&[t, ob.clone(), i.clone(), ol.clone()]))
-        };
-        let from = |axis: usize| &place.part[axis] * cut.part[axis] as i64;
-        let (input, output) = (&from(0) + &i, &(&from(1) + &(&ob * LANES as i64)) + &ol);
-        op.tile.both(cx, span, Tile::fold_rule, load, |cx, k, l, w| {
-            let taps = [tap(k), tap(l)].map(|t| Affine::k(t as i64));
-            cx.store(&[&[output.clone(), input.clone()], &taps[..]].concat(), Expr::Reg(w));
-        });
-    });
-}
-
-/// The same of a block of 16 input maps, stored into a strip.
-fn fold_strip(
+/// `G' m G` of the sums of a pair of parts, for `count` input maps from `first` on; `store` takes what comes of them, at the input map from
+/// `first` on, the block of output maps and the map in it, and the taps.
+fn fold(
     cx: &mut LowerCx<'_>,
-    op: &WinogradGrad,
-    cut: &Cut,
-    place: &Place,
-    (sums, strip): (Buf, Buf),
-    block: &Affine,
+    (op, cut, place, sums): (&WinogradGrad, &Cut, &Place, Buf),
+    (first, count): (&Affine, usize),
+    mut store: impl FnMut(&mut LowerCx<'_>, &[Affine; 3], [Affine; 2], Reg),
 ) {
     let (span, tap) = (op.tile.span(), |k: usize| if op.flip { 2 - k } else { k });
-    cx.nested(LoopKind::Free, &[("il", LANES), ("ob", cut.part[1] / LANES), ("ol", LANES)], |cx, v| {
-        let [il, ob, ol] = [v[0], v[1], v[2]].map(Affine::from);
-        let i = &(block * LANES as i64) + &il;
+    cx.nested(LoopKind::Free, &[("i", count), ("ob", cut.part[1] / LANES), ("ol", LANES)], |cx, v| {
+        let at = [v[0], v[1], v[2]].map(Affine::from);
+        let [i, ob, ol] = &at;
         let load = |cx: &mut LowerCx<'_>, k: usize, l: usize| {
             let t = Affine::k((span * k + l) as i64);
-            cx.b.load(sums, &place.within(&[t, ob.clone(), i.clone(), ol.clone()]))
+            cx.b.load(sums, &place.within(&[t, ob.clone(), first + i, ol.clone()]))
         };
         op.tile.both(cx, span, Tile::fold_rule, load, |cx, k, l, w| {
-            let taps = [tap(k), tap(l)].map(|t| Affine::k(t as i64));
-            let at = [&place.slot[..], &taps, &[il.clone(), ob.clone(), ol.clone()]].concat();
-            cx.b.store(strip, &at, Expr::Reg(w));
+            store(cx, &at, [tap(k), tap(l)].map(|t| Affine::k(t as i64)), w);
         });
     });
 }

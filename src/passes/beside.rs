@@ -11,7 +11,6 @@
 use super::Settings;
 use crate::graph::patch::{Rewrite, Work};
 use crate::graph::{Def, Graph, ValueId};
-use crate::ops::Op;
 use crate::ops::optim::Optim;
 
 /// The output that says whether the updates hold.
@@ -29,10 +28,8 @@ pub(super) fn run(work: Work, settings: &Settings) -> Work {
 
 /// The rule of an optimizer that makes `id`, with its operands.
 fn rule(graph: &Graph, id: ValueId) -> Option<(Optim, &[ValueId])> {
-    match &graph.value(id).def {
-        Def::Op { op: Op::Optim(rule), inputs } => Some((*rule, inputs)),
-        Def::Op { .. } | Def::Input(_) | Def::Param { .. } | Def::Const(_) => None,
-    }
+    let Def::Op { op, inputs } = &graph.value(id).def else { return None };
+    Some((Optim::of(op)?, inputs))
 }
 
 /// Whether `id` is the constant 1.

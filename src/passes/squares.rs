@@ -3,9 +3,10 @@
 
 use crate::graph::patch::{Rewrite, Work};
 use crate::graph::{Def, Graph, ValueId};
+use crate::ops::OpError;
+use crate::ops::role::InPassing;
 use crate::ops::squares::{self, Squares};
 use crate::ops::sum::{Kept, Sum};
-use crate::ops::{Op, OpError};
 use crate::support::Name;
 use crate::tensor::ty::TensorTy;
 
@@ -15,11 +16,11 @@ pub(super) fn run(work: Work) -> Work {
 
 /// The sums as they can be made, where they are others.
 fn said(graph: &Graph, id: ValueId) -> Option<Squares> {
-    let Def::Op { op: Op::Squares(now), inputs } = &graph.value(id).def else { return None };
-    let gradient = graph.value(inputs[0]);
+    let Some(InPassing::Squares(now)) = graph.sums(id) else { return None };
+    let gradient = graph.value(*graph.uses(id).first()?);
     let Def::Op { op, inputs } = &gradient.def else { return None };
     let types: Vec<&TensorTy> = inputs.iter().map(|i| &graph.value(*i).ty).collect();
-    squares::of(op, &types, &gradient.ty).filter(|new| new != now)
+    squares::of(op, &types, &gradient.ty).filter(|new| *new != now)
 }
 
 /// There may be many parts: those of a lane are added up side by side.

@@ -169,9 +169,7 @@ impl Model {
         for port in &self.compiled.outputs {
             outputs.push(zeros(port.len())?);
         }
-        self.with_memory(&inputs, &mut outputs, |memory| {
-            self.compiled.run(false).run(memory, &*self.executor)
-        })?;
+        self.with_memory(&inputs, &mut outputs, |program, memory| program.run(memory, &*self.executor))?;
         Ok(Outputs::of(&self.compiled.outputs, outputs))
     }
 
@@ -207,9 +205,7 @@ impl Model {
             dropped.push(zeros(if place.is_some() { 0 } else { port.len() })?);
         }
         let buffers = places.into_iter().zip(&mut dropped).map(|(p, d)| p.unwrap_or(d));
-        self.with_buffers(&inputs, buffers.collect(), |memory| {
-            self.compiled.run(false).run(memory, &*self.executor)
-        })
+        self.with_buffers(&inputs, buffers.collect(), |program, memory| program.run(memory, &*self.executor))
     }
 
     /// Whether a run changes weights: the network is a training step.
@@ -281,17 +277,17 @@ impl Model {
         &self,
         inputs: &[Cow<'_, [f32]>],
         outputs: &mut [Vec<f32>],
-        run: impl FnMut(Memory<'_>) -> Result<(), crate::runtime::program::RunError>,
+        run: impl FnMut(&Program, Memory<'_>) -> Result<(), crate::runtime::program::RunError>,
     ) -> Result<(), RunError> {
         self.with_buffers(inputs, outputs.iter_mut().map(Vec::as_mut_slice).collect(), run)
     }
 
-    /// Lends weights and an arena for the run of each piece of the batch.
+    /// Lends weights and an arena for the run of each piece of the batch; `run` is handed the program for them.
     fn with_buffers(
         &self,
         inputs: &[Cow<'_, [f32]>],
         outputs: Vec<&mut [f32]>,
-        mut run: impl FnMut(Memory<'_>) -> Result<(), crate::runtime::program::RunError>,
+        mut run: impl FnMut(&Program, Memory<'_>) -> Result<(), crate::runtime::program::RunError>,
     ) -> Result<(), RunError> {
         if self.is_stateful() {
             return Err(RunError::Stateful);
@@ -311,7 +307,7 @@ impl Model {
                 outputs: outputs.iter_mut().map(|o| o.next().unwrap_or_default()).collect(),
                 ..Memory::default()
             };
-            done = done.and_then(|()| run(memory));
+            done = done.and_then(|()| run(self.compiled.run(false), memory));
         }
         self.arenas.lock().unwrap_or_else(PoisonError::into_inner).push(arena);
         Ok(done?)

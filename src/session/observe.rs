@@ -87,10 +87,10 @@ impl Model {
         let store = self.store()?;
         let mut outputs: Vec<Vec<f32>> = compiled.outputs.iter().map(|p| vec![0.0; p.len()]).collect();
         let mut checks: Vec<StepCheck> = Vec::new();
-        self.with_memory(&inputs, &mut outputs, |memory| {
+        self.with_memory(&inputs, &mut outputs, |program, memory| {
             let expected = compiled.reference(store, memory.inputs);
             let mut piece = Vec::new();
-            compiled.run(false).run_observed(memory, self.executor(), &mut |step, view| {
+            program.run_observed(memory, self.executor(), &mut |step, view| {
                 let step = &compiled.program.steps[compiled.run_steps[step]];
                 let found = view.buf(step.reads.len());
                 piece.extend(compiled.check(step.value, found, &expected, tolerance));
@@ -180,12 +180,10 @@ impl Model {
                 found = Some(format!("`{}` (a `{kind}`)", value.name));
             }
         };
+        let run = |program: &Program, memory: Memory<'_>| program.run_observed(memory, &*executor, &mut see);
         if self.is_stateful() {
-            let run =
-                |program: &Program, memory: Memory<'_>| program.run_observed(memory, &*executor, &mut see);
             self.clone().with_state(&inputs, &mut outputs, run)?;
         } else {
-            let run = |memory: Memory<'_>| compiled.run(false).run_observed(memory, &*executor, &mut see);
             self.with_memory(&inputs, &mut outputs, run)?;
         }
         Ok(found)

@@ -62,8 +62,8 @@ impl Model {
         let inputs = arrange_all(&compiled.inputs, inputs)?;
         let mut outputs: Vec<Vec<f32>> = compiled.outputs.iter().map(|p| vec![0.0; p.len()]).collect();
         let mut times = Vec::new();
-        self.with_memory(&inputs, &mut outputs, |memory| {
-            let piece = compiled.run(false).run_timed(memory, self.executor())?;
+        self.with_memory(&inputs, &mut outputs, |program, memory| {
+            let piece = program.run_timed(memory, self.executor())?;
             times.resize(piece.len(), Duration::ZERO);
             times.iter_mut().zip(piece).for_each(|(all, piece)| *all += piece);
             Ok(())
